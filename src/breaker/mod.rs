@@ -1,0 +1,5 @@
+//! A circuit breaker.
+
+mod error;
+
+pub use error::Rejected;

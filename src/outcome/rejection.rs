@@ -1,0 +1,50 @@
+//! Finding a circuit's rejection in an error, typed or boxed.
+
+use std::{convert::Infallible, error::Error, io};
+
+use crate::BoxError;
+
+/// An error that may be a circuit breaker's rejection, which is never retried.
+///
+/// Implemented for the errors of this crate, for [`BoxError`], [`io::Error`] and [`Infallible`]. An error of your own
+/// needs one line, `impl AsRejection for MyError {}`; one of another crate is boxed first, with
+/// `ServiceBuilder::map_err(BoxError::from)`.
+///
+/// It is a trait, and not a bound on [`Error`], because a `BoxError` is not an `Error`, and both have to work.
+pub trait AsRejection {
+    /// Whether this is a call that an open circuit did not let through.
+    fn is_rejection(&self) -> bool {
+        false
+    }
+}
+
+impl AsRejection for Infallible {}
+
+impl AsRejection for BoxError {
+    fn is_rejection(&self) -> bool {
+        has_rejection(self.as_ref())
+    }
+}
+
+impl AsRejection for io::Error {
+    fn is_rejection(&self) -> bool {
+        self.get_ref().is_some_and(|inner| has_rejection(inner))
+    }
+}
+
+#[cfg(feature = "breaker")]
+fn has_rejection(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error.is::<crate::breaker::Rejected>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+#[cfg(not(feature = "breaker"))]
+fn has_rejection(_: &(dyn Error + 'static)) -> bool {
+    false
+}

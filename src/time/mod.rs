@@ -1,0 +1,39 @@
+//! The crate's two clocks, as two types: what measures a span of time can never be compared with what names a date.
+//!
+//! * [`Clock`] is monotonic, and reads as a [`Tick`]: circuits measure windows, latencies and open times with it.
+//! * [`WallClock`] is the calendar's, and reads as a [`UnixTime`]: signature timestamps and `Retry-After` dates are
+//!   compared with it, and nothing else.
+//!
+//! # Testing
+//!
+//! Give a circuit `Clock::tokio()` and it follows `tokio::time::pause` and `advance`; give it a `ManualClock` and the
+//! test moves it by hand. Waits between attempts and body deadlines are tokio's timers, so `pause` moves them too. All
+//! three need the feature `test-util`, which only adds: no other clock changes because a test wants one.
+//!
+//! ```
+//! # #[cfg(feature = "test-util")] {
+//! use std::time::Duration;
+//! use portcullis::time::ManualClock;
+//!
+//! let manual = ManualClock::new();
+//! let clock = manual.clock();
+//! let before = clock.now();
+//! manual.advance(Duration::from_secs(15));
+//! assert_eq!(clock.now().since(before), Duration::from_secs(15));
+//! # }
+//! ```
+
+#[cfg(any(test, feature = "test-util"))]
+mod manual;
+mod monotonic;
+mod tokio;
+mod wall;
+
+#[cfg(any(test, feature = "test-util"))]
+pub use self::manual::{ManualClock, ManualWallClock};
+#[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
+pub(crate) use self::tokio::*;
+pub use self::{
+    monotonic::{Clock, Tick},
+    wall::{UnixTime, WallClock},
+};
