@@ -5,6 +5,7 @@
 
 #[cfg(feature = "breaker")]
 pub mod breaker;
+mod config;
 pub mod fallback;
 pub mod outcome;
 #[cfg(feature = "retry")]
@@ -13,6 +14,8 @@ pub mod retry;
 pub mod signature;
 pub mod time;
 mod trace;
+
+pub use config::ConfigError;
 
 /// The error type of boxed stacks, as `tower` has it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

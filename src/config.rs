@@ -1,0 +1,45 @@
+//! What is wrong with a setting.
+
+use std::fmt;
+
+/// A setting that no layer can be built with; it names the setting, what it has to be, and what it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    setting: &'static str,
+    rule: &'static str,
+    value: String,
+}
+
+impl ConfigError {
+    /// `rule` continues "the setting must be ...".
+    #[cfg(any(feature = "breaker", feature = "retry"))]
+    pub(crate) fn new(setting: &'static str, rule: &'static str, value: impl fmt::Display) -> Self {
+        Self { setting, rule, value: value.to_string() }
+    }
+
+    /// The name of the setting, as the builder's method has it.
+    #[must_use]
+    pub const fn setting(&self) -> &'static str {
+        self.setting
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} must be {}, but is {}", self.setting, self.rule, self.value)
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(all(test, any(feature = "breaker", feature = "retry")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_names_the_setting_the_rule_and_the_value() {
+        let error = ConfigError::new("failure_rate", "above 0 and at most 1", 1.01);
+        assert_eq!(error.to_string(), "failure_rate must be above 0 and at most 1, but is 1.01");
+        assert_eq!(error.setting(), "failure_rate");
+    }
+}
