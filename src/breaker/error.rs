@@ -1,13 +1,110 @@
 //! What a caller is told when a circuit does not let it through.
 
-/// A call that was not let through.
-#[derive(Clone, Copy, Debug)]
-pub struct Rejected(());
+use std::{error::Error, fmt, time::Duration};
 
-impl std::fmt::Display for Rejected {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("circuit open")
+use super::{machine::Refusal, name::Name, rules::Trip};
+use crate::{BoxError, outcome::AsRejection};
+
+/// A call that a circuit did not let through.
+///
+/// It owns nothing shared and costs no allocation.
+#[derive(Clone, Copy, Debug)]
+pub struct Rejected {
+    circuit: Name,
+    refusal: Refusal,
+}
+
+impl Rejected {
+    pub(super) const fn new(circuit: Name, refusal: Refusal) -> Self {
+        Self { circuit, refusal }
+    }
+
+    /// The circuit's name.
+    #[must_use]
+    pub fn circuit(&self) -> &str {
+        self.circuit.as_str()
+    }
+
+    /// What opened the circuit; `None` where it has closed since.
+    #[must_use]
+    pub const fn tripped(&self) -> Option<Trip> {
+        self.refusal.trip
+    }
+
+    /// The time after which the circuit lets calls through again: waiting it out is enough.
+    ///
+    /// `None` where nobody can tell: the circuit is half-open, and its verdict depends on the probes under way.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        self.refusal.retry_after
     }
 }
 
-impl std::error::Error for Rejected {}
+impl fmt::Display for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "circuit {} let no call through", self.circuit)?;
+        if let Some(trip) = self.refusal.trip {
+            write!(f, ": {trip}")?;
+        }
+        match self.refusal.retry_after {
+            Some(wait) => write!(f, "; it will in {wait:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Error for Rejected {}
+
+/// The error of a service behind a circuit breaker: the circuit's rejection, or the service's own error.
+///
+/// It becomes a [`BoxError`] whatever `E` is, a `BoxError` included, and flat: the box holds the [`Rejected`] or the inner
+/// error itself, so `error.downcast_ref::<Rejected>()` finds it. To make that possible it is no [`Error`] itself, since a
+/// `BoxError` is none either.
+///
+/// ```
+/// use portcullis::{BoxError, breaker::{BreakerError, Circuit, Rejected}};
+///
+/// let circuit = Circuit::builder("printer").consecutive_failures(1).build()?;
+/// circuit.acquire()?.failure();
+/// let error: BoxError = circuit.call(|| Ok::<(), BoxError>(())).unwrap_err().into();
+/// assert!(error.is::<Rejected>());
+/// # Ok::<(), BoxError>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub enum BreakerError<E> {
+    /// The circuit did not let the call through; the service was not asked.
+    Rejected(Rejected),
+    /// The service failed.
+    Inner(E),
+}
+
+impl<E> From<Rejected> for BreakerError<E> {
+    fn from(rejected: Rejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+impl<E: Into<BoxError>> From<BreakerError<E>> for BoxError {
+    fn from(error: BreakerError<E>) -> Self {
+        match error {
+            BreakerError::Rejected(rejected) => rejected.into(),
+            BreakerError::Inner(error) => error.into(),
+        }
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for BreakerError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rejected(rejected) => rejected.fmt(f),
+            Self::Inner(error) => error.fmt(f),
+        }
+    }
+}
+
+/// A typed inner error is the service's own; to find the rejection of a second circuit further in, box the errors.
+impl<E> AsRejection for BreakerError<E> {
+    fn is_rejection(&self) -> bool {
+        matches!(self, Self::Rejected(_))
+    }
+}

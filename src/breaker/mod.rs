@@ -1,5 +1,111 @@
-//! A circuit breaker.
+//! A circuit breaker: stops calling a service that is failing, and asks it gently whether it is well again.
+//!
+//! Use it around every dependency that can be slow or down, so that callers get an answer in microseconds instead of
+//! waiting for a timeout, and the dependency gets the quiet in which to recover.
+//!
+//! # States
+//!
+//! ```text
+//!                       a rule trips
+//!        ┌──────────┐ ──────────────────────────▶ ┌──────────┐ ◀─────────┐
+//!        │  Closed  │                             │   Open   │           │ too many probes failed,
+//!        └──────────┘ ◀───────┐                   └──────────┘           │ or no verdict in time
+//!                             │ enough              │ open_for has passed│
+//!                             │ probes succeeded    ▼ and a call comes   │
+//!                             │                   ┌──────────┐           │
+//!                             └────────────────── │ HalfOpen │ ──────────┘
+//!                                                 └──────────┘
+//! ```
+//!
+//! * **Closed**: calls go through, and their outcomes are kept in a sliding window.
+//! * **Open**: calls are rejected with [`Rejected`], which says for how long; the service is not touched.
+//! * **Half-open**: [`HalfOpen::permits`] calls go through, and not one more, as probes. Enough successes close the circuit
+//!   with an empty window; as soon as they cannot be reached it opens again.
+//!
+//! # Rules
+//!
+//! Any of these opens a closed circuit, as soon as the call that crossed it has returned: failures in a row, failures in
+//! the window, the failure rate, the slow-call rate, the mean latency. Rates and the mean count from
+//! [`minimum_calls`](CircuitBuilder::minimum_calls) on, and are judged on every outcome: a success can complete the
+//! minimum. Slow is strictly longer than [`slow_call`](CircuitBuilder::slow_call); a call can be slow and failed at once.
+//!
+//! * An outcome is heard only in the state that admitted its call: a straggler from before the circuit opened closes
+//!   nothing.
+//! * A call that is dropped gives its permit back. One that had run for longer than `slow_call` counts as slow and failed,
+//!   so that a timeout outside the breaker does not hide an outage. A panic is a failure.
+//! * An [`Ignored`](crate::outcome::Outcome::Ignored) outcome is neutral in every state.
+//!
+//! # Order
+//!
+//! Inside retry, so that every attempt is counted and an open circuit ends the retries; outside the timeout, so that a call
+//! that hangs ends as a failure.
+//!
+//! ```
+//! use std::{io, time::Duration};
+//! use portcullis::{BoxError, breaker::{Circuit, CircuitBreakerLayer, HalfOpen, Rejected, State}, time::ManualClock};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn, timeout::TimeoutLayer};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
+//! let clock = ManualClock::new();
+//! let circuit = Circuit::builder("customer-api")
+//!     .consecutive_failures(5)
+//!     .failure_rate(0.5)
+//!     .slow_call(Duration::from_millis(1500))
+//!     .slow_call_rate(0.5)
+//!     .open_for(Duration::from_secs(15))
+//!     .half_open(HalfOpen::permits(1))
+//!     .clock(clock.clock())
+//!     .build()?;
+//! let mut service = ServiceBuilder::new()
+//!     .map_err(BoxError::from)
+//!     .layer(CircuitBreakerLayer::new(circuit.clone()))
+//!     .layer(TimeoutLayer::new(Duration::from_secs(10)))
+//!     .service(service_fn(async |well: bool| if well { Ok("hello") } else { Err(io::Error::other("down")) }));
+//!
+//! for _ in 0..5 {
+//!     assert!(service.ready().await?.call(false).await.is_err());
+//! }
+//! let error = service.ready().await?.call(true).await.unwrap_err();
+//! let rejected = error.downcast_ref::<Rejected>().expect("the circuit is open");
+//! assert_eq!(rejected.retry_after(), Some(Duration::from_secs(15)));
+//! assert_eq!(rejected.to_string(), "circuit customer-api let no call through: 5 failures in a row; it will in 15s");
+//!
+//! clock.advance(Duration::from_secs(15));
+//! assert_eq!(service.ready().await?.call(true).await?, "hello");
+//! assert_eq!(circuit.snapshot().state, State::Closed);
+//! # Ok::<(), BoxError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # What it costs
+//!
+//! A closed circuit reads its clock twice a call and takes an uncontended lock for a few dozen nanoseconds; a rejection
+//! reads and writes nothing else. Neither allocates. The cost does not grow with the calls in the window.
 
-mod error;
+mod layer; // what the user stacks
+mod service; // readiness, then a permit
+mod future; // the call under way
+mod permit; // says how it ended
+mod circuit; // the one that synchronises
+mod machine; // states and steps
+mod rules; // what trips
+mod window; // what happened lately
+mod settings; // what the user chose
+mod name; // who it is
+mod snapshot; // how it looks from outside
+mod error; // what the caller is told
+mod probe; // asks while it is not closed
 
-pub use error::Rejected;
+pub use self::{
+    circuit::Circuit,
+    error::{BreakerError, Rejected},
+    future::ResponseFuture,
+    layer::CircuitBreakerLayer,
+    name::Name,
+    permit::Permit,
+    probe::probe,
+    rules::{Rate, Trip},
+    service::CircuitBreaker,
+    settings::{CircuitBuilder, HalfOpen},
+    snapshot::{Snapshot, State},
+};

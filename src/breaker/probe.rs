@@ -1,0 +1,69 @@
+//! Asking a health check while the circuit is not closed.
+
+use std::{future::Future, ops::ControlFlow, time::Duration};
+
+use super::{circuit::Circuit, snapshot::State};
+use crate::{
+    outcome::Outcome,
+    time::{sleep, timeout},
+};
+
+/// Probes a service with a health check, so that its circuit closes before live calls have to find out.
+///
+/// A future to spawn. While the circuit is closed it is idle: no traffic, no timer. Once the open time has passed it takes
+/// a half-open permit as a live call does and runs `check`: at once, again at once after a success, and else each
+/// `interval`, until the circuit has closed. It ends when `check` breaks, which says that there is nothing to ask; the
+/// permit is then given back.
+///
+/// A check should end by itself, so put a timeout inside it; the circuit's half-open timeout holds in any case.
+///
+/// ```
+/// use std::{ops::ControlFlow, time::Duration};
+/// use portcullis::{breaker::{Circuit, HalfOpen, State, probe}, outcome::Outcome, time::Clock};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let circuit = Circuit::builder("customer-api")
+///     .consecutive_failures(1)
+///     .open_for(Duration::from_secs(15))
+///     .half_open(HalfOpen::permits(3))
+///     .clock(Clock::tokio())
+///     .build()?;
+/// tokio::spawn(probe(circuit.clone(), Duration::from_secs(10), async || ControlFlow::Continue(Outcome::Success)));
+///
+/// circuit.acquire().unwrap().failure();
+/// tokio::time::sleep(Duration::from_secs(16)).await;
+/// assert_eq!(circuit.snapshot().state, State::Closed);
+/// # Ok::<(), portcullis::ConfigError>(())
+/// # }).unwrap();
+/// ```
+pub async fn probe<F, Fut>(circuit: Circuit, interval: Duration, mut check: F)
+where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = ControlFlow<(), Outcome>>,
+{
+    loop {
+        // Made before the state is read, so that no change falls between the two.
+        let changed = circuit.changed();
+        let snapshot = circuit.snapshot();
+        match (snapshot.state, snapshot.retry_after) {
+            (State::Closed, _) => changed.await,
+            // Whichever comes first: both lead back to reading the state.
+            (_, Some(wait)) if !wait.is_zero() => drop(timeout(wait, changed).await),
+            _ => {
+                let succeeded = match circuit.acquire() {
+                    Ok(permit) => match check().await {
+                        ControlFlow::Break(()) => return permit.ignored(),
+                        ControlFlow::Continue(outcome) => {
+                            permit.settle(outcome);
+                            outcome == Outcome::Success
+                        }
+                    },
+                    Err(_) => false,
+                };
+                if !succeeded {
+                    sleep(interval).await;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! The settings of a circuit, and what makes them sound.
+
+use std::time::Duration;
+
+use super::{
+    circuit::Circuit,
+    machine::Plan,
+    name::Name,
+    rules::{Rate, Rules},
+    window::Length,
+};
+use crate::{config::ConfigError, time::Clock};
+
+/// A count window keeps every call that it counts, so it has a limit: 2²⁰ calls take 16 MiB.
+const LARGEST_COUNT_WINDOW: usize = 1 << 20;
+
+/// How a half-open circuit finds out whether the service is well again.
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::breaker::HalfOpen;
+///
+/// // Five calls are let through, two at a time; four successes close the circuit, a second failure opens it again, and
+/// // so does a minute without a verdict.
+/// let half_open = HalfOpen::permits(5).successes(4).max_concurrent(2).timeout(Duration::from_secs(60));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct HalfOpen {
+    pub(super) permits: u32,
+    pub(super) successes: u32,
+    pub(super) max_concurrent: u32,
+    pub(super) timeout: Duration,
+}
+
+impl HalfOpen {
+    /// Lets `permits` calls through in one half-open period, and closes the circuit once all of them succeeded.
+    ///
+    /// A call that is ignored or dropped gives its permit back. A period that has no verdict after 30 seconds ends, and
+    /// the circuit opens again.
+    pub const fn permits(permits: u32) -> Self {
+        Self { permits, successes: permits, max_concurrent: u32::MAX, timeout: Duration::from_secs(30) }
+    }
+
+    /// How many of the calls have to succeed to close the circuit; it opens again as soon as they cannot be reached.
+    /// Default: all of them.
+    pub const fn successes(mut self, successes: u32) -> Self {
+        self.successes = successes;
+        self
+    }
+
+    /// How many of the calls may be in flight at once. Default: as many as there are permits.
+    pub const fn max_concurrent(mut self, max_concurrent: u32) -> Self {
+        self.max_concurrent = max_concurrent;
+        self
+    }
+
+    /// How long a period may last without a verdict, so that a probe that never ends cannot keep the circuit half-open.
+    /// Default: 30 seconds.
+    pub const fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+}
+
+/// Builds a [`Circuit`]; made by [`Circuit::builder`].
+///
+/// No rule is on by default, and at least one has to be set.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct CircuitBuilder {
+    name: Name,
+    consecutive_failures: Option<u32>,
+    failures: Option<u64>,
+    failure_rate: Option<f64>,
+    slow_call: Option<Duration>,
+    slow_call_rate: Option<f64>,
+    mean_latency: Option<Duration>,
+    minimum_calls: u64,
+    window: Length,
+    open_for: Duration,
+    half_open: HalfOpen,
+    clock: Clock,
+}
+
+impl CircuitBuilder {
+    pub(super) fn new(name: Name) -> Self {
+        Self {
+            name,
+            consecutive_failures: None,
+            failures: None,
+            failure_rate: None,
+            slow_call: None,
+            slow_call_rate: None,
+            mean_latency: None,
+            minimum_calls: 10,
+            window: Length::Time(Duration::from_secs(60)),
+            open_for: Duration::from_secs(15),
+            half_open: HalfOpen::permits(3),
+            clock: Clock::default(),
+        }
+    }
+
+    /// Opens after this many failures in a row, whatever the window; successes end a run, ignored calls do not.
+    pub const fn consecutive_failures(mut self, failures: u32) -> Self {
+        self.consecutive_failures = Some(failures);
+        self
+    }
+
+    /// Opens when this many calls of the window failed, in a row or not.
+    pub const fn failures(mut self, failures: u64) -> Self {
+        self.failures = Some(failures);
+        self
+    }
+
+    /// Opens when this share of the window's calls failed, from [`minimum_calls`](Self::minimum_calls) on.
+    pub const fn failure_rate(mut self, rate: f64) -> Self {
+        self.failure_rate = Some(rate);
+        self
+    }
+
+    /// A call that takes longer than this is slow: not one that takes just as long.
+    ///
+    /// It is also what a dropped call is measured by: one that had already run for longer counts as slow and failed.
+    pub const fn slow_call(mut self, limit: Duration) -> Self {
+        self.slow_call = Some(limit);
+        self
+    }
+
+    /// Opens when this share of the window's calls was slow, from [`minimum_calls`](Self::minimum_calls) on; needs
+    /// [`slow_call`](Self::slow_call).
+    pub const fn slow_call_rate(mut self, rate: f64) -> Self {
+        self.slow_call_rate = Some(rate);
+        self
+    }
+
+    /// Opens when the mean latency of the window's calls is longer, from [`minimum_calls`](Self::minimum_calls) on.
+    pub const fn mean_latency(mut self, limit: Duration) -> Self {
+        self.mean_latency = Some(limit);
+        self
+    }
+
+    /// Rates and means count from this many calls in the window; a count window that is smaller lowers it to its size.
+    /// Default: 10.
+    pub const fn minimum_calls(mut self, calls: u64) -> Self {
+        self.minimum_calls = calls;
+        self
+    }
+
+    /// Counts the calls that ended within this time. Default: 60 seconds.
+    ///
+    /// The window slides in tenths: a call leaves it when at least nine tenths of it have passed, and never later than the
+    /// whole.
+    pub const fn window(mut self, span: Duration) -> Self {
+        self.window = Length::Time(span);
+        self
+    }
+
+    /// Counts exactly the last `calls` calls instead, whenever they were.
+    pub const fn count_window(mut self, calls: usize) -> Self {
+        self.window = Length::Calls(calls);
+        self
+    }
+
+    /// How long the circuit stays open before it lets probes through; a call at exactly that time is let through.
+    /// Default: 15 seconds.
+    pub const fn open_for(mut self, span: Duration) -> Self {
+        self.open_for = span;
+        self
+    }
+
+    /// How the circuit finds out whether the service is well again. Default: `HalfOpen::permits(3)`.
+    pub const fn half_open(mut self, half_open: HalfOpen) -> Self {
+        self.half_open = half_open;
+        self
+    }
+
+    /// The clock to measure with. Default: the precise one.
+    pub fn clock(mut self, clock: Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Builds the circuit, closed.
+    ///
+    /// # Errors
+    ///
+    /// Names the first setting that makes no sense: a rate that is not above 0 and at most 1, a number or time of zero, a
+    /// slow-call rate without `slow_call`, more successes than permits, or no rule at all.
+    pub fn build(self) -> Result<Circuit, ConfigError> {
+        let rules = Rules {
+            consecutive_failures: at_least_one("consecutive_failures", self.consecutive_failures)?,
+            failures: at_least_one("failures", self.failures)?,
+            failure_rate: rate("failure_rate", self.failure_rate)?,
+            slow_call_rate: rate("slow_call_rate", self.slow_call_rate)?,
+            mean_latency: above_zero("mean_latency", self.mean_latency)?,
+            minimum_calls: match (at_least_one("minimum_calls", Some(self.minimum_calls))?, self.window) {
+                (Some(minimum), Length::Calls(size)) => minimum.min(size as u64),
+                (minimum, _) => minimum.unwrap_or(1),
+            },
+        };
+        let no_rule = rules.consecutive_failures.is_none()
+            && rules.failures.is_none()
+            && rules.failure_rate.is_none()
+            && rules.slow_call_rate.is_none()
+            && rules.mean_latency.is_none();
+        if no_rule {
+            return Err(ConfigError::new("rules", "must hold at least one: a circuit without any would never open"));
+        }
+        if rules.slow_call_rate.is_some() && self.slow_call.is_none() {
+            return Err(ConfigError::new("slow_call_rate", "needs slow_call, which says what is slow"));
+        }
+        match self.window {
+            Length::Time(span) if span < Duration::from_millis(1) => {
+                return Err(ConfigError::new("window", format!("must be at least 1ms, but is {span:?}")));
+            }
+            Length::Calls(size) if !(1..=LARGEST_COUNT_WINDOW).contains(&size) => {
+                let problem = format!("must be 1 to {LARGEST_COUNT_WINDOW} calls, but is {size}");
+                return Err(ConfigError::new("count_window", problem));
+            }
+            Length::Time(_) | Length::Calls(_) => {}
+        }
+        above_zero("open_for", Some(self.open_for))?;
+        let HalfOpen { permits, successes, max_concurrent, timeout } = self.half_open;
+        at_least_one("half_open.permits", Some(permits))?;
+        at_least_one("half_open.successes", Some(successes))?;
+        at_least_one("half_open.max_concurrent", Some(max_concurrent))?;
+        above_zero("half_open.timeout", Some(timeout))?;
+        if successes > permits {
+            let problem = format!("must be at most the {permits} permits, but is {successes}");
+            return Err(ConfigError::new("half_open.successes", problem));
+        }
+        let plan = Plan {
+            rules,
+            window: self.window,
+            slow_call: above_zero("slow_call", self.slow_call)?,
+            open_for: self.open_for,
+            half_open: self.half_open,
+        };
+        Ok(Circuit::new(self.name, plan, self.clock))
+    }
+}
+
+fn at_least_one<N>(setting: &'static str, value: Option<N>) -> Result<Option<N>, ConfigError>
+where
+    N: Copy + PartialEq + Default,
+{
+    match value {
+        Some(zero) if zero == N::default() => Err(ConfigError::new(setting, "must be at least 1, but is 0")),
+        value => Ok(value),
+    }
+}
+
+fn above_zero(setting: &'static str, value: Option<Duration>) -> Result<Option<Duration>, ConfigError> {
+    match value {
+        Some(Duration::ZERO) => Err(ConfigError::new(setting, "must be longer than zero")),
+        value => Ok(value),
+    }
+}
+
+fn rate(setting: &'static str, value: Option<f64>) -> Result<Option<Rate>, ConfigError> {
+    let Some(value) = value else { return Ok(None) };
+    match Rate::new(value) {
+        Some(rate) => Ok(Some(rate)),
+        None => Err(ConfigError::new(setting, format!("must be above 0 and at most 1, but is {value}"))),
+    }
+}
