@@ -3,7 +3,6 @@
 use std::{
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -158,7 +157,9 @@ impl Circuit {
         let Change { from, to, trip } = change;
         let circuit = self.name();
         match (to, trip) {
-            (State::Open, Some(trip)) => trace::warn!(circuit, %from, rule = trip.rule(), reason = %trip, "circuit opened"),
+            (State::Open, Some(trip)) => {
+                trace::warn!(circuit, %from, rule = trip.rule(), reason = %trip, "circuit opened")
+            }
             _ => trace::info!(circuit, %from, %to, "circuit changed"),
         }
         self.0.changed.notify_waiters();

@@ -88,7 +88,15 @@ pub(super) struct Machine {
 
 impl Machine {
     pub(super) fn new(plan: Plan) -> Self {
-        Self { plan, phase: Phase::Closed, epoch: 0, window: Window::new(plan.window), run: 0, tripped: None, opened: 0 }
+        Self {
+            plan,
+            phase: Phase::Closed,
+            epoch: 0,
+            window: Window::new(plan.window),
+            run: 0,
+            tripped: None,
+            opened: 0,
+        }
     }
 
     /// Half-open ⇒ open, where the period has ended without a verdict.

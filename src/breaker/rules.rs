@@ -112,7 +112,9 @@ impl fmt::Display for Trip {
         match self {
             Self::ConsecutiveFailures { failures } => write!(f, "{failures} failures in a row"),
             Self::Failures { failures, calls } => write!(f, "{failures} failures in {calls} calls"),
-            Self::FailureRate { failures, calls, limit } => write!(f, "{failures} of {calls} calls failed, limit {limit}"),
+            Self::FailureRate { failures, calls, limit } => {
+                write!(f, "{failures} of {calls} calls failed, limit {limit}")
+            }
             Self::SlowCallRate { slow, calls, limit } => write!(f, "{slow} of {calls} calls were slow, limit {limit}"),
             Self::MeanLatency { mean, limit } => write!(f, "mean latency {mean:?}, limit {limit:?}"),
             Self::Probes { failures, permits } => write!(f, "{failures} of {permits} probes failed"),
@@ -153,7 +155,8 @@ impl Rules {
             return Some(Trip::SlowCallRate { slow, calls, limit });
         }
         // Compared as sums, since a mean that is rounded down could hide the nanosecond that is too much.
-        let limit = self.mean_latency.filter(|limit| counts.latency > limit.as_nanos().saturating_mul(u128::from(calls)))?;
+        let limit =
+            self.mean_latency.filter(|limit| counts.latency > limit.as_nanos().saturating_mul(u128::from(calls)))?;
         Some(Trip::MeanLatency { mean: counts.mean_latency()?, limit })
     }
 }

@@ -68,8 +68,7 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         // An instance that was polled while the circuit was open has an inner service that was not polled at all: it
         // must not be called, even where the circuit has become half-open since.
-        let admitted =
-            if mem::take(&mut self.ready) { self.circuit.acquire() } else { Err(self.circuit.rejection()) };
+        let admitted = if mem::take(&mut self.ready) { self.circuit.acquire() } else { Err(self.circuit.rejection()) };
         match admitted {
             Ok(permit) => ResponseFuture::calling(self.inner.call(request), permit, self.classify.clone()),
             Err(rejected) => ResponseFuture::rejected(rejected),

@@ -205,18 +205,17 @@ impl CircuitBuilder {
             && rules.slow_call_rate.is_none()
             && rules.mean_latency.is_none();
         if no_rule {
-            return Err(ConfigError::new("rules", "must hold at least one: a circuit without any would never open"));
+            return Err(ConfigError::new("rules", "one or more, or the circuit would never open", "none"));
         }
         if rules.slow_call_rate.is_some() && self.slow_call.is_none() {
-            return Err(ConfigError::new("slow_call_rate", "needs slow_call, which says what is slow"));
+            return Err(ConfigError::new("slow_call", "set where slow_call_rate is", "missing"));
         }
         match self.window {
             Length::Time(span) if span < Duration::from_millis(1) => {
-                return Err(ConfigError::new("window", format!("must be at least 1ms, but is {span:?}")));
+                return Err(ConfigError::new("window", "at least 1ms", format_args!("{span:?}")));
             }
             Length::Calls(size) if !(1..=LARGEST_COUNT_WINDOW).contains(&size) => {
-                let problem = format!("must be 1 to {LARGEST_COUNT_WINDOW} calls, but is {size}");
-                return Err(ConfigError::new("count_window", problem));
+                return Err(ConfigError::new("count_window", "1 to 1048576 calls", size));
             }
             Length::Time(_) | Length::Calls(_) => {}
         }
@@ -227,8 +226,7 @@ impl CircuitBuilder {
         at_least_one("half_open.max_concurrent", Some(max_concurrent))?;
         above_zero("half_open.timeout", Some(timeout))?;
         if successes > permits {
-            let problem = format!("must be at most the {permits} permits, but is {successes}");
-            return Err(ConfigError::new("half_open.successes", problem));
+            return Err(ConfigError::new("half_open.successes", "at most the number of permits", successes));
         }
         let plan = Plan {
             rules,
@@ -246,22 +244,20 @@ where
     N: Copy + PartialEq + Default,
 {
     match value {
-        Some(zero) if zero == N::default() => Err(ConfigError::new(setting, "must be at least 1, but is 0")),
+        Some(zero) if zero == N::default() => Err(ConfigError::new(setting, "at least 1", 0)),
         value => Ok(value),
     }
 }
 
 fn above_zero(setting: &'static str, value: Option<Duration>) -> Result<Option<Duration>, ConfigError> {
     match value {
-        Some(Duration::ZERO) => Err(ConfigError::new(setting, "must be longer than zero")),
+        Some(Duration::ZERO) => Err(ConfigError::new(setting, "longer than zero", "0s")),
         value => Ok(value),
     }
 }
 
 fn rate(setting: &'static str, value: Option<f64>) -> Result<Option<Rate>, ConfigError> {
-    let Some(value) = value else { return Ok(None) };
-    match Rate::new(value) {
-        Some(rate) => Ok(Some(rate)),
-        None => Err(ConfigError::new(setting, format!("must be above 0 and at most 1, but is {value}"))),
-    }
+    value
+        .map(|value| Rate::new(value).ok_or_else(|| ConfigError::new(setting, "above 0 and at most 1", value)))
+        .transpose()
 }

@@ -71,7 +71,9 @@ impl Window {
     pub(super) fn new(length: Length) -> Self {
         match length {
             Length::Time(span) => Self::Time(TimeWindow::new(span)),
-            Length::Calls(size) => Self::Calls(CallWindow { ring: Vec::with_capacity(size), size, next: 0, sum: Counts::default() }),
+            Length::Calls(size) => {
+                Self::Calls(CallWindow { ring: Vec::with_capacity(size), size, next: 0, sum: Counts::default() })
+            }
         }
     }
 
