@@ -1,0 +1,394 @@
+//! Random scripts of events against a naive model of the breaker, compared after every step.
+//!
+//! The model is a list of everything that ever happened, searched anew for every question. It knows nothing of epochs,
+//! rings or running sums, so it shares no mistake with them.
+
+use std::{cell::RefCell, collections::BTreeMap, time::Duration};
+
+use portcullis::{
+    breaker::{Circuit, HalfOpen, Permit, State},
+    outcome::Outcome,
+    time::ManualClock,
+};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::{BoxedStrategy, Just, Strategy, any},
+    prop_oneof,
+    test_runner::{Config, TestRunner},
+};
+
+#[derive(Clone, Copy, Debug)]
+enum Window {
+    Millis(u64),
+    Calls(usize),
+}
+
+#[derive(Clone, Debug)]
+struct Settings {
+    window: Window,
+    minimum_calls: u64,
+    consecutive_failures: Option<u32>,
+    failures: Option<u64>,
+    /// In percent, as are all rates of the model.
+    failure_rate: Option<u64>,
+    slow_call: Option<u64>,
+    slow_call_rate: Option<u64>,
+    mean_latency: Option<u64>,
+    open_for: u64,
+    permits: u32,
+    successes: u32,
+    max_concurrent: u32,
+    half_open_timeout: u64,
+}
+
+/// What happens next; an index names one of the calls under way, in order, and wraps.
+#[derive(Clone, Copy, Debug)]
+enum Event {
+    Wait(u64),
+    Start,
+    Finish(usize, Outcome),
+    Drop(usize),
+    Reset,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Ended {
+    at: u64,
+    failed: bool,
+    slow: bool,
+    took: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    Closed,
+    Open { since: u64 },
+    HalfOpen { since: u64 },
+}
+
+struct Model {
+    settings: Settings,
+    now: u64,
+    phase: Phase,
+    /// Every change of phase there ever was; a call belongs to the one that admitted it.
+    changes: u64,
+    /// Every call that was counted since the last change.
+    ended: Vec<Ended>,
+    /// The counts that opened the circuit.
+    tripping: (u64, u64, u64),
+    opened: u64,
+    /// Admitted by the half-open period and not given back, and those of them that are under way.
+    taken: u32,
+    in_flight: u32,
+}
+
+impl Model {
+    fn enter(&mut self, phase: Phase) {
+        if let Phase::Open { .. } = phase {
+            self.tripping = self.counts();
+            self.opened += 1;
+        }
+        self.phase = phase;
+        self.changes += 1;
+        self.ended.clear();
+        self.taken = 0;
+        self.in_flight = 0;
+    }
+
+    fn pass_time(&mut self) {
+        if let Phase::HalfOpen { since } = self.phase {
+            let end = since + self.settings.half_open_timeout;
+            if self.now >= end {
+                self.enter(Phase::Open { since: end });
+            }
+        }
+    }
+
+    fn start(&mut self) -> Option<u64> {
+        self.pass_time();
+        if matches!(self.phase, Phase::Open { since } if self.now >= since + self.settings.open_for) {
+            self.enter(Phase::HalfOpen { since: self.now });
+        }
+        let admitted = match self.phase {
+            Phase::Closed => true,
+            Phase::Open { .. } => false,
+            Phase::HalfOpen { .. } => {
+                self.taken < self.settings.permits && self.in_flight < self.settings.max_concurrent
+            }
+        };
+        self.taken += u32::from(admitted);
+        self.in_flight += u32::from(admitted);
+        admitted.then_some(self.changes)
+    }
+
+    /// `outcome` is `None` for a call that was dropped.
+    fn end(&mut self, admitted_in: u64, started: u64, outcome: Option<Outcome>) {
+        self.pass_time();
+        if admitted_in != self.changes {
+            return;
+        }
+        self.in_flight -= 1;
+        let took = self.now - started;
+        let slow = self.settings.slow_call.is_some_and(|limit| took > limit);
+        let failed = match outcome {
+            Some(Outcome::Success) => false,
+            Some(Outcome::Failure) => true,
+            None if slow => true,
+            Some(Outcome::Ignored) | None => {
+                self.taken -= 1;
+                return;
+            }
+        };
+        self.ended.push(Ended { at: self.now, failed, slow, took });
+        match self.phase {
+            Phase::Closed if self.trips() => self.enter(Phase::Open { since: self.now }),
+            Phase::HalfOpen { .. } => self.judge_probes(),
+            _ => {}
+        }
+    }
+
+    fn judge_probes(&mut self) {
+        let bad = self.ended.iter().filter(|call| call.failed || call.slow).count();
+        let good = self.ended.len() - bad;
+        let still_possible = self.settings.permits as usize - bad;
+        if good >= self.settings.successes as usize {
+            self.enter(Phase::Closed);
+        } else if still_possible < self.settings.successes as usize {
+            self.enter(Phase::Open { since: self.now });
+        }
+    }
+
+    /// The calls that the window holds.
+    fn window(&self) -> Vec<Ended> {
+        match self.settings.window {
+            Window::Calls(size) => self.ended.iter().rev().take(size).copied().collect(),
+            Window::Millis(length) => {
+                let bucket = length / 10;
+                let recent = |call: &&Ended| self.now / bucket - call.at / bucket < 10;
+                self.ended.iter().filter(recent).copied().collect()
+            }
+        }
+    }
+
+    fn trips(&self) -> bool {
+        let Settings {
+            minimum_calls, consecutive_failures, failures, failure_rate, slow_call_rate, mean_latency, ..
+        } = self.settings;
+        let run = self.ended.iter().rev().take_while(|call| call.failed).count() as u64;
+        let window = self.window();
+        let calls = window.len() as u64;
+        let failed = window.iter().filter(|call| call.failed).count() as u64;
+        let slow = window.iter().filter(|call| call.slow).count() as u64;
+        let latency: u64 = window.iter().map(|call| call.took).sum();
+        let minimum = match self.settings.window {
+            Window::Calls(size) => minimum_calls.min(size as u64),
+            Window::Millis(_) => minimum_calls,
+        };
+        consecutive_failures.is_some_and(|limit| run >= u64::from(limit))
+            || failures.is_some_and(|limit| failed >= limit)
+            || calls >= minimum
+                && (failure_rate.is_some_and(|percent| failed * 100 >= percent * calls)
+                    || slow_call_rate.is_some_and(|percent| slow * 100 >= percent * calls)
+                    || mean_latency.is_some_and(|limit| latency > limit * calls))
+    }
+
+    fn counts(&self) -> (u64, u64, u64) {
+        let (calls, bad) = match self.phase {
+            Phase::Closed => (self.window(), false),
+            Phase::Open { .. } => return self.tripping,
+            // A slow probe is a failed one.
+            Phase::HalfOpen { .. } => (self.ended.clone(), true),
+        };
+        let failed = calls.iter().filter(|call| call.failed || bad && call.slow).count();
+        let slow = calls.iter().filter(|call| call.slow).count();
+        (calls.len() as u64, failed as u64, slow as u64)
+    }
+
+    fn retry_after(&self) -> Option<u64> {
+        match self.phase {
+            Phase::Open { since } => Some((since + self.settings.open_for).saturating_sub(self.now)),
+            _ => None,
+        }
+    }
+}
+
+fn circuit(settings: &Settings, clock: &ManualClock) -> Circuit {
+    let mut circuit = Circuit::builder("model").minimum_calls(settings.minimum_calls).clock(clock.clock());
+    circuit = match settings.window {
+        Window::Millis(length) => circuit.window(Duration::from_millis(length)),
+        Window::Calls(size) => circuit.count_window(size),
+    };
+    if let Some(failures) = settings.consecutive_failures {
+        circuit = circuit.consecutive_failures(failures);
+    }
+    if let Some(failures) = settings.failures {
+        circuit = circuit.failures(failures);
+    }
+    if let Some(percent) = settings.failure_rate {
+        circuit = circuit.failure_rate(rate(percent));
+    }
+    if let Some(limit) = settings.slow_call {
+        circuit = circuit.slow_call(Duration::from_millis(limit));
+    }
+    if let Some(percent) = settings.slow_call_rate {
+        circuit = circuit.slow_call_rate(rate(percent));
+    }
+    if let Some(limit) = settings.mean_latency {
+        circuit = circuit.mean_latency(Duration::from_millis(limit));
+    }
+    circuit
+        .open_for(Duration::from_millis(settings.open_for))
+        .half_open(
+            HalfOpen::permits(settings.permits)
+                .successes(settings.successes)
+                .max_concurrent(settings.max_concurrent)
+                .timeout(Duration::from_millis(settings.half_open_timeout)),
+        )
+        .build()
+        .unwrap()
+}
+
+fn rate(percent: u64) -> f64 {
+    f64::from(u32::try_from(percent).unwrap()) / 100.0
+}
+
+/// Runs `script` on both, and reports each change of state with what caused it.
+fn run(settings: &Settings, script: &[Event], mut on_change: impl FnMut(State, State)) {
+    let clock = ManualClock::new();
+    let circuit = circuit(settings, &clock);
+    let mut model = Model {
+        settings: settings.clone(),
+        now: 0,
+        phase: Phase::Closed,
+        changes: 0,
+        ended: Vec::new(),
+        tripping: (0, 0, 0),
+        opened: 0,
+        taken: 0,
+        in_flight: 0,
+    };
+    let mut under_way: Vec<(Permit, u64, u64)> = Vec::new();
+    let mut before = State::Closed;
+    for (number, &event) in script.iter().enumerate() {
+        let context = format!("after event {number}, {event:?}");
+        match event {
+            Event::Wait(millis) => {
+                model.now += millis;
+                clock.advance(Duration::from_millis(millis));
+            }
+            Event::Start => {
+                let admitted = model.start();
+                let permit = circuit.acquire();
+                assert_eq!(permit.is_ok(), admitted.is_some(), "{context}");
+                if let (Ok(permit), Some(admitted_in)) = (permit, admitted) {
+                    under_way.push((permit, admitted_in, model.now));
+                }
+            }
+            Event::Finish(..) | Event::Drop(_) if under_way.is_empty() => {}
+            Event::Finish(index, outcome) => {
+                let (permit, admitted_in, started) = under_way.remove(index % under_way.len());
+                model.end(admitted_in, started, Some(outcome));
+                permit.settle(outcome);
+            }
+            Event::Drop(index) => {
+                let (permit, admitted_in, started) = under_way.remove(index % under_way.len());
+                model.end(admitted_in, started, None);
+                drop(permit);
+            }
+            Event::Reset => {
+                model.pass_time();
+                model.enter(Phase::Closed);
+                circuit.reset();
+            }
+        }
+        model.pass_time();
+        let snapshot = circuit.snapshot();
+        let state = match model.phase {
+            Phase::Closed => State::Closed,
+            Phase::Open { .. } => State::Open,
+            Phase::HalfOpen { .. } => State::HalfOpen,
+        };
+        assert_eq!(snapshot.state, state, "{context}");
+        assert_eq!((snapshot.calls, snapshot.failures, snapshot.slow), model.counts(), "{context}");
+        assert_eq!(snapshot.retry_after, model.retry_after().map(Duration::from_millis), "{context}");
+        assert_eq!(snapshot.opened, model.opened, "{context}");
+        if state != before {
+            on_change(before, state);
+            before = state;
+        }
+    }
+}
+
+fn settings() -> impl Strategy<Value = Settings> {
+    let window =
+        prop_oneof![(1u64..=20).prop_map(|tens| Window::Millis(tens * 100)), (1usize..=12).prop_map(Window::Calls)];
+    let rules = (
+        option::of(1u32..=4),
+        option::of(1u64..=5),
+        option::weighted(0.8, 1u64..=100),
+        option::weighted(0.7, 1u64..=100),
+        option::weighted(0.2, 1u64..=200),
+    );
+    let half_open = (1u32..=5).prop_flat_map(|permits| (Just(permits), 1..=permits, 1..=permits, 1u64..=1500));
+    (window, 1u64..=8, rules, 1u64..=200, 1u64..=1000, half_open).prop_filter_map(
+        "at least one rule",
+        |(window, minimum_calls, rules, slow_call, open_for, half_open)| {
+            let (consecutive_failures, failures, failure_rate, slow_call_rate, mean_latency) = rules;
+            let (permits, successes, max_concurrent, half_open_timeout) = half_open;
+            consecutive_failures.map(u64::from).or(failures).or(failure_rate).or(slow_call_rate).or(mean_latency)?;
+            Some(Settings {
+                window,
+                minimum_calls,
+                consecutive_failures,
+                failures,
+                failure_rate,
+                // Half of the circuits without a slow-call rate measure no slowness at all.
+                slow_call: (slow_call_rate.is_some() || slow_call % 2 == 0).then_some(slow_call),
+                slow_call_rate,
+                mean_latency,
+                open_for,
+                permits,
+                successes,
+                max_concurrent,
+                half_open_timeout,
+            })
+        },
+    )
+}
+
+fn event() -> BoxedStrategy<Event> {
+    let outcome = prop_oneof![4 => Just(Outcome::Success), 4 => Just(Outcome::Failure), 1 => Just(Outcome::Ignored)];
+    prop_oneof![
+        4 => (0u64..=60).prop_map(Event::Wait),
+        2 => (60u64..=1200).prop_map(Event::Wait),
+        10 => Just(Event::Start),
+        9 => (any::<usize>(), outcome).prop_map(|(index, outcome)| Event::Finish(index, outcome)),
+        2 => any::<usize>().prop_map(Event::Drop),
+    ]
+    .boxed()
+}
+
+fn script() -> impl Strategy<Value = Vec<Event>> {
+    vec(prop_oneof![60 => event(), 1 => Just(Event::Reset)], 1..250)
+}
+
+#[test]
+fn the_circuit_does_what_the_model_does() {
+    let seen = RefCell::new(BTreeMap::new());
+    let mut runner = TestRunner::new(Config { cases: 1500, failure_persistence: None, ..Config::default() });
+    runner
+        .run(&(settings(), script()), |(settings, script)| {
+            run(&settings, &script, |from, to| {
+                *seen.borrow_mut().entry(format!("{from} to {to}")).or_insert(0) += 1;
+            });
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+
+    // Scripts that never get anywhere would agree with everything.
+    let seen = seen.into_inner();
+    for change in ["closed to open", "open to half_open", "half_open to open", "half_open to closed"] {
+        assert!(seen.get(change).is_some_and(|times| *times > 100), "{change} was hardly tried: {seen:?}");
+    }
+}
