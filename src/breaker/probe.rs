@@ -1,19 +1,16 @@
 //! Asking a health check while the circuit is not closed.
 
-use std::{future::Future, ops::ControlFlow, time::Duration};
+use std::{future::Future, mem, ops::ControlFlow, time::Duration};
 
 use super::{circuit::Circuit, snapshot::State};
-use crate::{
-    outcome::Outcome,
-    time::{sleep, timeout},
-};
+use crate::{outcome::Outcome, time::timeout};
 
 /// Probes a service with a health check, so that its circuit closes before live calls have to find out.
 ///
 /// A future to spawn. While the circuit is closed it is idle: no traffic, no timer. Once the open time has passed it takes
-/// a half-open permit as a live call does and runs `check`: at once, again at once after a success, and else each
-/// `interval`, until the circuit has closed. It ends when `check` breaks, which says that there is nothing to ask; the
-/// permit is then given back.
+/// a half-open permit as a live call does and runs `check`: at once, again at once after a success, and else after
+/// `interval`, until the circuit has closed or opened again. It ends when `check` breaks, which says that there is nothing
+/// to ask; the permit is then given back.
 ///
 /// A check should end by itself, so put a timeout inside it; the circuit's half-open timeout holds in any case.
 ///
@@ -41,29 +38,27 @@ where
     F: FnMut() -> Fut,
     Fut: Future<Output = ControlFlow<(), Outcome>>,
 {
+    let mut pause = false;
     loop {
         // Made before the state is read, so that no change falls between the two.
         let changed = circuit.changed();
         let snapshot = circuit.snapshot();
+        let paused = mem::take(&mut pause);
+        // Each wait ends early when the state changes: it leads back here, where the state is read again.
         match (snapshot.state, snapshot.retry_after) {
             (State::Closed, _) => changed.await,
-            // Whichever comes first: both lead back to reading the state.
             (_, Some(wait)) if !wait.is_zero() => drop(timeout(wait, changed).await),
-            _ => {
-                let succeeded = match circuit.acquire() {
-                    Ok(permit) => match check().await {
-                        ControlFlow::Break(()) => return permit.ignored(),
-                        ControlFlow::Continue(outcome) => {
-                            permit.settle(outcome);
-                            outcome == Outcome::Success
-                        }
-                    },
-                    Err(_) => false,
-                };
-                if !succeeded {
-                    sleep(interval).await;
-                }
-            }
+            _ if paused => drop(timeout(interval, changed).await),
+            _ => match circuit.acquire() {
+                Ok(permit) => match check().await {
+                    ControlFlow::Break(()) => return permit.ignored(),
+                    ControlFlow::Continue(outcome) => {
+                        permit.settle(outcome);
+                        pause = outcome != Outcome::Success;
+                    }
+                },
+                Err(_) => pause = true,
+            },
         }
     }
 }

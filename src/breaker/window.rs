@@ -62,6 +62,7 @@ pub(super) enum Length {
 }
 
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a circuit has one, and it never moves")]
 pub(super) enum Window {
     Time(TimeWindow),
     Calls(CallWindow),

@@ -1,0 +1,525 @@
+//! The circuit breaker as a tower service, and each defect of its kind that must not come back.
+
+mod support;
+
+use std::{
+    convert::Infallible,
+    future::{Ready, pending, poll_fn, ready},
+    io,
+    ops::ControlFlow,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll},
+    thread,
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use portcullis::{
+    BoxError,
+    breaker::{BreakerError, Circuit, CircuitBreakerLayer, CircuitBuilder, HalfOpen, Rejected, State, Trip, probe},
+    outcome::{AsRejection, Http, Outcome, Retryable},
+    time::{Clock, ManualClock},
+};
+use support::Strict;
+use tower::{
+    Service, ServiceBuilder, ServiceExt, buffer::BufferLayer, layer::Layer, limit::ConcurrencyLimitLayer, service_fn,
+    timeout::TimeoutLayer,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Opens after two failures in a row, for a second; one probe decides.
+fn two_failures() -> CircuitBuilder {
+    Circuit::builder("test").consecutive_failures(2).open_for(SECOND).half_open(HalfOpen::permits(1))
+}
+
+fn open(circuit: &Circuit) {
+    while circuit.snapshot().state != State::Open {
+        circuit.acquire().unwrap().failure();
+    }
+}
+
+fn answer(result: Result<&'static str, &'static str>) -> Ready<Result<&'static str, &'static str>> {
+    ready(result)
+}
+
+// ===== tower's contract =====
+
+#[tokio::test]
+async fn an_inner_service_is_called_only_when_this_instance_was_polled_ready() {
+    let clock = ManualClock::new();
+    let circuit = two_failures().clock(clock.clock()).build().unwrap();
+    let inner = Strict::new(answer);
+    let (calls, polls) = (inner.calls(), inner.polls());
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).layer(inner);
+    open(&circuit);
+
+    service.ready().await.unwrap();
+    assert_eq!(polls.load(Ordering::SeqCst), 0, "an open circuit is ready without asking the inner service");
+    clock.advance(SECOND);
+    let rejected = service.call(Ok("unpolled")).await.unwrap_err();
+    assert!(matches!(rejected, BreakerError::Rejected(rejected) if rejected.retry_after() == Some(Duration::ZERO)));
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+
+    assert_eq!(service.ready().await.unwrap().call(Ok("polled")).await.unwrap(), "polled");
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn readiness_is_not_cloned() {
+    let mut service = CircuitBreakerLayer::new(two_failures().build().unwrap()).layer(Strict::new(answer));
+    service.ready().await.unwrap();
+    let mut clone = service.clone();
+    assert!(clone.call(Ok("unpolled")).await.unwrap_err().is_rejection());
+    assert_eq!(service.call(Ok("polled")).await.unwrap(), "polled");
+}
+
+#[tokio::test]
+async fn it_stands_over_a_concurrency_limit_and_a_buffer() {
+    let circuit = two_failures().build().unwrap();
+    let mut limited = ServiceBuilder::new()
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service(Strict::new(answer));
+    for _ in 0..3 {
+        assert_eq!(limited.ready().await.unwrap().call(Ok("through")).await.unwrap(), "through");
+    }
+
+    let mut buffered = ServiceBuilder::new()
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(BufferLayer::new(4))
+        .service(Strict::new(|result: Result<&'static str, io::Error>| ready(result)));
+    for _ in 0..3 {
+        assert_eq!(buffered.ready().await.unwrap().call(Ok("through")).await.unwrap(), "through");
+    }
+    assert_eq!(circuit.snapshot().calls, 6);
+}
+
+#[tokio::test]
+async fn a_rejection_holds_no_place_of_the_inner_service() {
+    let circuit = two_failures().build().unwrap();
+    let mut service = ServiceBuilder::new()
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service(Strict::new(answer));
+    let mut other = service.clone();
+    open(&circuit);
+    assert!(service.ready().await.unwrap().call(Ok("")).await.is_err());
+
+    circuit.reset();
+    let place = other.ready().now_or_never().expect("the only place is free").unwrap();
+    assert_eq!(place.call(Ok("through")).await.unwrap(), "through");
+}
+
+#[tokio::test]
+async fn an_error_from_readiness_is_one_failed_call() {
+    struct Broken;
+    impl Service<()> for Broken {
+        type Response = ();
+        type Error = &'static str;
+        type Future = Ready<Result<(), &'static str>>;
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+            Poll::Ready(Err("connection lost"))
+        }
+        fn call(&mut self, (): ()) -> Self::Future {
+            unreachable!("it is never ready")
+        }
+    }
+    let circuit = two_failures().build().unwrap();
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).layer(Broken);
+    for failures in 1..=2 {
+        assert!(matches!(service.ready().await, Err(BreakerError::Inner("connection lost"))));
+        assert_eq!(circuit.snapshot().failures, failures);
+    }
+    service.ready().await.unwrap();
+    assert!(service.call(()).await.unwrap_err().is_rejection());
+}
+
+#[tokio::test]
+async fn a_service_that_is_ready_and_never_called_takes_no_permit() {
+    let clock = ManualClock::new();
+    let circuit = two_failures().clock(clock.clock()).build().unwrap();
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).layer(Strict::new(answer));
+    open(&circuit);
+    clock.advance(SECOND);
+    service.ready().await.unwrap();
+    drop(service);
+    assert!(circuit.acquire().is_ok(), "the probe's place is free");
+}
+
+// ===== futures that do not finish =====
+
+#[tokio::test]
+async fn a_dropped_probe_frees_its_place_before_and_after_its_first_poll() {
+    let clock = ManualClock::new();
+    let circuit = two_failures().clock(clock.clock()).build().unwrap();
+    let mut service =
+        CircuitBreakerLayer::new(circuit.clone()).layer(service_fn(|()| pending::<Result<(), Infallible>>()));
+    open(&circuit);
+    clock.advance(SECOND);
+
+    drop(service.ready().await.unwrap().call(()));
+    let mut probe = service.ready().await.unwrap().call(());
+    assert!((&mut probe).now_or_never().is_none());
+    assert!(service.ready().await.unwrap().call(()).await.unwrap_err().is_rejection(), "its place is taken");
+    drop(probe);
+    assert!(service.ready().await.unwrap().call(()).now_or_never().is_none(), "its place is free");
+}
+
+#[tokio::test]
+async fn a_panicking_call_is_a_failure() {
+    let circuit = two_failures().build().unwrap();
+    let mut in_call = CircuitBreakerLayer::new(circuit.clone())
+        .layer(service_fn(|()| -> Ready<Result<(), Infallible>> { panic!("in call") }));
+    in_call.ready().await.unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(in_call.call(())))).is_err());
+    assert_eq!(circuit.snapshot().failures, 1);
+
+    let mut in_future = CircuitBreakerLayer::new(circuit.clone())
+        .layer(service_fn(|()| poll_fn(|_| -> Poll<Result<(), Infallible>> { panic!("in the future") })));
+    let call = in_future.ready().await.unwrap().call(());
+    assert!(AssertUnwindSafe(call).catch_unwind().await.is_err());
+    assert_eq!(circuit.snapshot().state, State::Open);
+}
+
+#[tokio::test]
+async fn a_call_dropped_by_somebody_elses_panic_is_not_a_failure() {
+    let circuit = two_failures().build().unwrap();
+    let mut service =
+        CircuitBreakerLayer::new(circuit.clone()).layer(service_fn(|()| pending::<Result<(), Infallible>>()));
+    let mut call = service.ready().await.unwrap().call(());
+    assert!((&mut call).now_or_never().is_none());
+    let unwound = catch_unwind(AssertUnwindSafe(move || {
+        let _call = call;
+        panic!("elsewhere");
+    }));
+    assert!(unwound.is_err());
+    assert_eq!(circuit.snapshot().calls, 0);
+}
+
+#[test]
+fn a_panic_in_a_plain_call_is_a_failure() {
+    let circuit = two_failures().build().unwrap();
+    let call = || circuit.call(|| -> Result<(), Infallible> { panic!("in the call") });
+    assert!(catch_unwind(AssertUnwindSafe(call)).is_err());
+    assert_eq!(circuit.snapshot().failures, 1);
+}
+
+#[tokio::test]
+async fn a_future_is_awaited_behind_the_circuit() {
+    let circuit = two_failures().build().unwrap();
+    assert_eq!(circuit.call_async(async { Ok::<_, &str>(7) }).await.unwrap(), 7);
+    for _ in 0..2 {
+        assert!(circuit.call_async(async { Err::<(), _>("down") }).await.is_err());
+    }
+    let never = circuit.call_async(async { unreachable!("the circuit is open") });
+    assert!(matches!(never.await, Err::<(), BreakerError<&str>>(BreakerError::Rejected(_))));
+}
+
+// ===== errors =====
+
+#[tokio::test]
+async fn a_rejection_is_found_in_typed_and_in_boxed_stacks() {
+    let circuit = two_failures().build().unwrap();
+    open(&circuit);
+    let typed = CircuitBreakerLayer::new(circuit.clone()).layer(service_fn(answer));
+    let error = typed.oneshot(Ok("")).await.unwrap_err();
+    assert!(error.is_rejection());
+
+    // A timeout inside makes the inner error a box, a timeout outside boxes the breaker's.
+    let boxed = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(SECOND))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(TimeoutLayer::new(SECOND))
+        .service(service_fn(async |()| Ok::<_, io::Error>(())));
+    let error: BoxError = boxed.oneshot(()).await.unwrap_err();
+    assert!(error.is_rejection());
+    assert_eq!(error.downcast_ref::<Rejected>().unwrap().tripped(), Some(Trip::ConsecutiveFailures { failures: 2 }));
+    assert!(!Http.is_retryable(Err::<&http::Response<()>, _>(&error)), "and it is not retried");
+}
+
+#[test]
+fn inner_errors_are_boxed_flat() {
+    let error: BoxError = BreakerError::Inner(io::Error::other("down")).into();
+    assert!(error.is::<io::Error>());
+    assert!(!error.is_rejection());
+}
+
+// ===== defects that must not come back =====
+
+#[test]
+fn a_count_window_forgets_old_successes() {
+    let circuit = Circuit::builder("test").failure_rate(0.5).count_window(10).minimum_calls(10).build().unwrap();
+    for _ in 0..1000 {
+        circuit.acquire().unwrap().success();
+    }
+    for _ in 0..5 {
+        circuit.acquire().unwrap().failure();
+    }
+    assert_eq!(circuit.snapshot().state, State::Open);
+}
+
+#[test]
+fn probes_spaced_wider_than_the_window_still_close_the_circuit() {
+    let clock = ManualClock::new();
+    let circuit = Circuit::builder("test")
+        .consecutive_failures(1)
+        .window(10 * SECOND)
+        .open_for(SECOND)
+        .half_open(HalfOpen::permits(3).timeout(60 * SECOND))
+        .clock(clock.clock())
+        .build()
+        .unwrap();
+    open(&circuit);
+    for _ in 0..3 {
+        clock.advance(11 * SECOND);
+        circuit.acquire().unwrap().success();
+    }
+    assert_eq!(circuit.snapshot().state, State::Closed);
+}
+
+#[test]
+fn a_straggler_neither_closes_nor_reopens_the_circuit() {
+    for outcome in [Outcome::Success, Outcome::Failure] {
+        let clock = ManualClock::new();
+        let circuit = two_failures().clock(clock.clock()).build().unwrap();
+        let straggler = circuit.acquire().unwrap();
+        open(&circuit);
+        clock.advance(SECOND);
+        let probe = circuit.acquire().unwrap();
+        straggler.settle(outcome);
+        assert_eq!(circuit.snapshot().state, State::HalfOpen);
+        assert!(circuit.acquire().is_err(), "the straggler freed no place");
+        probe.success();
+        assert_eq!(circuit.snapshot().state, State::Closed);
+    }
+}
+
+#[test]
+fn a_hundred_threads_get_exactly_the_permits_there_are() {
+    let clock = ManualClock::new();
+    let circuit = two_failures().half_open(HalfOpen::permits(7)).clock(clock.clock()).build().unwrap();
+    open(&circuit);
+    clock.advance(SECOND);
+    let barrier = Barrier::new(100);
+    let admitted: Vec<_> = thread::scope(|scope| {
+        let ask = || {
+            barrier.wait();
+            circuit.acquire().ok()
+        };
+        let threads: Vec<_> = (0..100).map(|_| scope.spawn(ask)).collect();
+        threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert_eq!(admitted.len(), 7);
+}
+
+#[test]
+fn no_outcome_is_lost_between_threads() {
+    let circuit = Circuit::builder("test").failures(u64::MAX).count_window(100_000).build().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for turn in 0..10_000 {
+                    let permit = circuit.acquire().unwrap();
+                    if turn % 10 == 0 { permit.failure() } else { permit.success() }
+                }
+            });
+        }
+    });
+    let snapshot = circuit.snapshot();
+    assert_eq!((snapshot.calls, snapshot.failures), (40_000, 4_000));
+}
+
+#[test]
+fn a_probe_that_is_never_settled_cannot_wedge_the_circuit() {
+    let clock = ManualClock::new();
+    let half_open = HalfOpen::permits(1).timeout(30 * SECOND);
+    let circuit = two_failures().half_open(half_open).clock(clock.clock()).build().unwrap();
+    open(&circuit);
+    clock.advance(SECOND);
+    std::mem::forget(circuit.acquire().unwrap());
+    clock.advance(30 * SECOND);
+    let snapshot = circuit.snapshot();
+    assert_eq!((snapshot.state, snapshot.retry_after), (State::Open, Some(SECOND)));
+    assert_eq!(snapshot.tripped, Some(Trip::HalfOpenTimeout { after: 30 * SECOND }));
+    clock.advance(SECOND);
+    circuit.acquire().expect("a new probe").success();
+    assert_eq!(circuit.snapshot().state, State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_outside_the_breaker_does_not_hide_an_outage() {
+    let circuit = two_failures().slow_call(SECOND).clock(Clock::tokio()).build().unwrap();
+    let mut service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(2 * SECOND))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .service(service_fn(|()| pending::<Result<(), BoxError>>()));
+    for _ in 0..2 {
+        assert!(service.ready().await.unwrap().call(()).await.is_err());
+    }
+    let snapshot = circuit.snapshot();
+    assert_eq!((snapshot.state, snapshot.failures, snapshot.slow), (State::Open, 2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_given_up_early_is_not_counted() {
+    let circuit = two_failures().slow_call(SECOND).clock(Clock::tokio()).build().unwrap();
+    let mut service = ServiceBuilder::new()
+        .layer(TimeoutLayer::new(SECOND))
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .service(service_fn(|()| pending::<Result<(), BoxError>>()));
+    assert!(service.ready().await.unwrap().call(()).await.is_err());
+    assert_eq!(circuit.snapshot().calls, 0, "it ran for exactly the limit, which is not longer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_timeout_inside_the_breaker_is_a_failure() {
+    let circuit = two_failures().build().unwrap();
+    let mut service = ServiceBuilder::new()
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(TimeoutLayer::new(SECOND))
+        .service(service_fn(|()| pending::<Result<(), BoxError>>()));
+    for _ in 0..2 {
+        assert!(service.ready().await.unwrap().call(()).await.is_err());
+    }
+    let snapshot = circuit.snapshot();
+    assert_eq!((snapshot.state, snapshot.failures), (State::Open, 2));
+}
+
+#[test]
+fn the_services_of_one_layer_share_its_circuit() {
+    let circuit = two_failures().build().unwrap();
+    let layer = CircuitBreakerLayer::new(circuit.clone());
+    let mut services = [layer.layer(Strict::new(answer)), layer.layer(Strict::new(answer))];
+    for service in &mut services {
+        service.ready().now_or_never().unwrap().unwrap();
+        assert!(service.call(Err("down")).now_or_never().unwrap().is_err());
+    }
+    assert_eq!(circuit.snapshot().state, State::Open);
+}
+
+#[test]
+fn a_recovered_circuit_remembers_no_old_failure_and_is_not_blind() {
+    let clock = ManualClock::new();
+    let circuit = Circuit::builder("test")
+        .failure_rate(0.5)
+        .minimum_calls(2)
+        .open_for(SECOND)
+        .half_open(HalfOpen::permits(1))
+        .clock(clock.clock())
+        .build()
+        .unwrap();
+    open(&circuit);
+    clock.advance(SECOND);
+    circuit.acquire().unwrap().success();
+    circuit.acquire().unwrap().failure();
+    assert_eq!(circuit.snapshot().state, State::Closed, "one failure");
+    circuit.acquire().unwrap().failure();
+    assert_eq!(circuit.snapshot().state, State::Open, "minimum_calls failures");
+}
+
+#[test]
+fn settings_that_make_no_sense_are_named() {
+    let sound = || Circuit::builder("test").consecutive_failures(1);
+    let cases = [
+        (Circuit::builder("test"), "rules"),
+        (sound().consecutive_failures(0), "consecutive_failures"),
+        (sound().failures(0), "failures"),
+        (sound().failure_rate(f64::NAN), "failure_rate"),
+        (sound().slow_call(SECOND).slow_call_rate(1.5), "slow_call_rate"),
+        (sound().slow_call_rate(0.5), "slow_call"),
+        (sound().slow_call(Duration::ZERO), "slow_call"),
+        (sound().mean_latency(Duration::ZERO), "mean_latency"),
+        (sound().minimum_calls(0), "minimum_calls"),
+        (sound().window(Duration::from_micros(999)), "window"),
+        (sound().count_window(0), "count_window"),
+        (sound().open_for(Duration::ZERO), "open_for"),
+        (sound().half_open(HalfOpen::permits(0)), "half_open.permits"),
+        (sound().half_open(HalfOpen::permits(3).successes(0)), "half_open.successes"),
+        (sound().half_open(HalfOpen::permits(3).successes(4)), "half_open.successes"),
+        (sound().half_open(HalfOpen::permits(3).max_concurrent(0)), "half_open.max_concurrent"),
+        (sound().half_open(HalfOpen::permits(3).timeout(Duration::ZERO)), "half_open.timeout"),
+    ];
+    for (builder, setting) in cases {
+        let error = builder.build().expect_err(setting);
+        assert_eq!(error.setting(), setting, "{error}");
+    }
+}
+
+#[test]
+fn a_minimum_above_the_count_window_is_the_count_window() {
+    let circuit = Circuit::builder("test").failure_rate(1.0).count_window(4).minimum_calls(100).build().unwrap();
+    open(&circuit);
+    assert_eq!(circuit.snapshot().calls, 4);
+}
+
+// ===== waiting for the circuit =====
+
+/// The bounds are none but the inner service's own.
+#[test]
+fn it_asks_no_more_of_the_inner_service_than_tower_does() {
+    let not_send = std::rc::Rc::new(());
+    let mut service = CircuitBreakerLayer::new(two_failures().build().unwrap())
+        .layer(service_fn(move |()| ready(Ok::<_, Infallible>(not_send.clone()))));
+    service.ready().now_or_never().unwrap().unwrap();
+    assert!(service.call(()).now_or_never().unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_change_may_call_back_into_the_circuit() {
+    let circuit = two_failures().build().unwrap();
+    let changed = circuit.changed();
+    open(&circuit);
+    changed.await;
+    assert_eq!(circuit.snapshot().state, State::Open);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_probe_is_idle_while_closed_asks_when_due_and_closes_the_circuit() {
+    let half_open = HalfOpen::permits(4).successes(3);
+    let circuit = two_failures().half_open(half_open).clock(Clock::tokio()).build().unwrap();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let well = Arc::new(AtomicBool::new(false));
+    let check = {
+        let (asked, well) = (Arc::clone(&asked), Arc::clone(&well));
+        move || {
+            asked.fetch_add(1, Ordering::SeqCst);
+            let outcome = if well.load(Ordering::SeqCst) { Outcome::Success } else { Outcome::Failure };
+            ready(ControlFlow::Continue(outcome))
+        }
+    };
+    tokio::spawn(probe(circuit.clone(), 10 * SECOND, check));
+    let after = async |span| {
+        drop(tokio::time::timeout(span, pending::<()>()).await);
+        asked.load(Ordering::SeqCst)
+    };
+
+    assert_eq!(after(3600 * SECOND).await, 0, "closed");
+    open(&circuit);
+    assert_eq!(after(SECOND - Duration::from_millis(1)).await, 0, "not due");
+    assert_eq!(after(Duration::from_millis(2)).await, 1, "at once when due");
+    assert_eq!(after(9 * SECOND).await, 1, "not before the interval");
+    assert_eq!(after(SECOND).await, 2, "after the interval; this failure opens the circuit again");
+    assert_eq!(circuit.snapshot().state, State::Open);
+
+    well.store(true, Ordering::SeqCst);
+    assert_eq!(
+        after(SECOND + Duration::from_millis(1)).await,
+        5,
+        "when due again, three successes one after the other"
+    );
+    assert_eq!(circuit.snapshot().state, State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_with_nothing_to_ask_gives_its_permit_back_and_ends() {
+    let circuit = two_failures().clock(Clock::tokio()).build().unwrap();
+    open(&circuit);
+    probe(circuit.clone(), SECOND, || ready(ControlFlow::Break(()))).await;
+    assert_eq!(circuit.snapshot().state, State::HalfOpen);
+    assert!(circuit.acquire().is_ok());
+}
