@@ -4,7 +4,6 @@
 //! and slow calls), and each benchmark asserts, after it ran, that the circuit is in the state that its name claims. The
 //! floor beside them is the same service without a breaker, one atomic addition, and the two clock readings that a
 //! latency takes.
-#![expect(missing_docs, reason = "criterion's macros make public functions without any")]
 
 use std::{
     future::{Future, Ready, ready},

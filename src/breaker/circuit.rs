@@ -156,11 +156,10 @@ impl Circuit {
     fn announce(&self, change: Change) {
         let Change { from, to, trip } = change;
         let circuit = self.name();
-        match (to, trip) {
-            (State::Open, Some(trip)) => {
-                trace::warn!(circuit, %from, rule = trip.rule(), reason = %trip, "circuit opened")
-            }
-            _ => trace::info!(circuit, %from, %to, "circuit changed"),
+        if let (State::Open, Some(trip)) = (to, trip) {
+            trace::warn!(circuit, %from, rule = trip.rule(), reason = %trip, "circuit opened");
+        } else {
+            trace::info!(circuit, %from, %to, "circuit changed");
         }
         self.0.changed.notify_waiters();
     }

@@ -13,7 +13,7 @@ use tower::Service;
 /// A service that holds its callers to tower's contract: it panics when it is called without having been polled ready,
 /// and its clones are not ready because it was.
 #[derive(Debug)]
-pub struct Strict<F> {
+pub(crate) struct Strict<F> {
     answer: F,
     ready: bool,
     calls: Arc<AtomicUsize>,
@@ -21,17 +21,17 @@ pub struct Strict<F> {
 }
 
 impl<F> Strict<F> {
-    pub fn new(answer: F) -> Self {
+    pub(crate) fn new(answer: F) -> Self {
         Self { answer, ready: false, calls: Arc::default(), polls: Arc::default() }
     }
 
     /// Counts the calls of this service and all its clones.
-    pub fn calls(&self) -> Arc<AtomicUsize> {
+    pub(crate) fn calls(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.calls)
     }
 
     /// Counts the readiness polls of this service and all its clones.
-    pub fn polls(&self) -> Arc<AtomicUsize> {
+    pub(crate) fn polls(&self) -> Arc<AtomicUsize> {
         Arc::clone(&self.polls)
     }
 }
