@@ -1,0 +1,138 @@
+//! The body: taken in within bounds, given out as it came.
+
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, header::CONTENT_LENGTH};
+use http_body::{Body, Frame, SizeHint};
+
+/// Smaller pieces than this are gathered: a body of one-byte frames must not cost a handle, and keep a read buffer, for
+/// each byte.
+const SMALL: usize = 1024;
+/// As much as is gathered in one piece.
+const GATHERED: usize = 16 * 1024;
+
+/// The whole body of a request that was let through, as the frames that it came in, with its trailers.
+///
+/// Large frames are passed on without a copy, small ones are gathered. The trailers are not signed.
+///
+/// Nothing else makes one, so a service that takes `Request<VerifiedBody>` cannot be reached around the layer.
+#[derive(Clone, Debug)]
+pub struct VerifiedBody {
+    frames: VecDeque<Bytes>,
+    remaining: u64,
+    trailers: Option<HeaderMap>,
+}
+
+impl VerifiedBody {
+    /// What is left of it, in one piece. Costs a copy only where it came in several.
+    #[must_use]
+    pub fn into_bytes(mut self) -> Bytes {
+        if self.frames.len() <= 1 {
+            return self.frames.pop_front().unwrap_or_default();
+        }
+        let mut whole = BytesMut::with_capacity(self.frames.iter().map(Bytes::len).sum());
+        self.frames.iter().for_each(|frame| whole.extend_from_slice(frame));
+        whole.freeze()
+    }
+
+    /// The trailers, where there were any. Nobody signed them.
+    #[must_use]
+    pub const fn trailers(&self) -> Option<&HeaderMap> {
+        self.trailers.as_ref()
+    }
+}
+
+impl Body for VerifiedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let frame = match self.frames.pop_front() {
+            Some(data) => {
+                self.remaining -= data.len() as u64;
+                Some(Frame::data(data))
+            }
+            None => self.trailers.take().map(Frame::trailers),
+        };
+        Poll::Ready(frame.map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.frames.is_empty() && self.trailers.is_none()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.remaining)
+    }
+}
+
+/// A body that is larger than the cap.
+#[derive(Debug)]
+pub(super) struct TooLarge;
+
+/// A body on its way in.
+pub(super) struct Intake {
+    frames: VecDeque<Bytes>,
+    gathered: BytesMut,
+    length: usize,
+    max: usize,
+    trailers: Option<HeaderMap>,
+}
+
+impl Intake {
+    /// Nothing yet, of at most `max` bytes. Memory is taken as bytes arrive, never ahead of them.
+    pub(super) fn new(max: usize) -> Self {
+        Self { frames: VecDeque::new(), gathered: BytesMut::new(), length: 0, max, trailers: None }
+    }
+
+    /// Counts `length` more bytes, before any of them is taken in.
+    pub(super) fn admit(&mut self, length: usize) -> Result<(), TooLarge> {
+        self.length = self.length.saturating_add(length);
+        if self.length > self.max { Err(TooLarge) } else { Ok(()) }
+    }
+
+    /// Takes in a piece that was [admitted](Self::admit).
+    pub(super) fn keep(&mut self, piece: &Bytes) {
+        if piece.len() < SMALL {
+            self.gathered.extend_from_slice(piece);
+            if self.gathered.len() < GATHERED {
+                return;
+            }
+        }
+        self.flush();
+        if piece.len() >= SMALL {
+            self.frames.push_back(piece.clone());
+        }
+    }
+
+    fn flush(&mut self) {
+        if !self.gathered.is_empty() {
+            self.frames.push_back(self.gathered.split().freeze());
+        }
+    }
+
+    /// Keeps the trailers.
+    pub(super) fn trailers(&mut self, trailers: HeaderMap) {
+        self.trailers.get_or_insert_default().extend(trailers);
+    }
+
+    pub(super) fn finish(mut self) -> VerifiedBody {
+        self.flush();
+        VerifiedBody { frames: self.frames, remaining: self.length as u64, trailers: self.trailers }
+    }
+}
+
+/// Whether a request says that its body is larger than `max`.
+pub(super) fn declares_more<B: Body>(headers: &HeaderMap, body: &B, max: usize) -> bool {
+    let max = max as u64;
+    // What cannot be read as a length is the server's to refuse; the bytes are counted in any case.
+    let declared = |value: &http::HeaderValue| value.to_str().ok()?.parse::<u64>().ok();
+    body.size_hint().lower() > max
+        || headers.get_all(CONTENT_LENGTH).iter().filter_map(declared).any(|length| length > max)
+}

@@ -1,0 +1,135 @@
+//! The layer and its settings.
+
+use std::{sync::Arc, time::Duration};
+
+use http::Response;
+use tower_layer::Layer;
+
+use super::{
+    MAX_SECRETS, Scheme, Secret,
+    refusal::{Bare, Refusal},
+    service::VerifySignature,
+    verify::Keys,
+};
+use crate::time::WallClock;
+
+/// Lets a request through when it was signed, or vouched for by a credential, with one of the accepted secrets.
+///
+/// See the [module](super) for the order of the checks and an example.
+#[derive(Clone)]
+#[must_use]
+pub struct SignatureLayer<R = Bare> {
+    gate: Gate<R>,
+}
+
+/// The settings, as services share them.
+#[derive(Clone)]
+pub(super) struct Gate<R> {
+    pub(super) scheme: Scheme,
+    pub(super) keys: Arc<Keys>,
+    pub(super) max_body: usize,
+    pub(super) body_timeout: Duration,
+    pub(super) credentials: bool,
+    pub(super) clock: WallClock,
+    pub(super) refuse: R,
+}
+
+impl SignatureLayer {
+    /// Requests signed by `scheme` with `secret`.
+    pub fn new(scheme: Scheme, secret: Secret) -> Self {
+        let keys = Arc::new(Keys::new(&scheme, secret));
+        Self {
+            gate: Gate {
+                scheme,
+                keys,
+                max_body: 1024 * 1024,
+                body_timeout: Duration::from_secs(5),
+                credentials: false,
+                clock: WallClock::system(),
+                refuse: Bare,
+            },
+        }
+    }
+}
+
+impl<R> SignatureLayer<R> {
+    /// Accepts one more secret, as during a rotation. Each costs a MAC over every body.
+    ///
+    /// # Panics
+    ///
+    /// When there are [`MAX_SECRETS`] already.
+    #[track_caller]
+    pub fn also_accept(mut self, secret: Secret) -> Self {
+        assert!(self.gate.keys.len() < MAX_SECRETS, "also_accept: a layer takes at most {MAX_SECRETS} secrets");
+        Arc::make_mut(&mut self.gate.keys).push(&self.gate.scheme, secret);
+        self
+    }
+
+    /// The largest body that is read, in bytes; a larger one is answered 413. Default: 1 MiB.
+    ///
+    /// It bounds the memory of a request that proved nothing yet; what bounds the number of such requests belongs outside.
+    pub const fn max_body_bytes(mut self, bytes: usize) -> Self {
+        self.gate.max_body = bytes;
+        self
+    }
+
+    /// How long the whole body may take from the first wait for it; a slower one is answered 408. Default: 5 s.
+    pub const fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.gate.body_timeout = timeout;
+        self
+    }
+
+    /// Accepts the secret itself in place of a signature: `Authorization: Bearer SECRET`, `Authorization: ApiKey SECRET`,
+    /// `Authorization: Basic` with the secret as the password and any user, or `X-API-Key: SECRET`.
+    ///
+    /// Whichever of `Authorization`, `X-API-Key` and the signature's header are present must all be good, each with any of
+    /// the accepted secrets; a repeated one fails, and so does a request with none of them. A credential vouches for the
+    /// sender and not for the body: see [`Verified::is_signed`](super::Verified::is_signed).
+    pub const fn accept_credentials(mut self) -> Self {
+        self.gate.credentials = true;
+        self
+    }
+
+    /// The clock that timestamps are judged by. Default: the system's.
+    pub fn wall_clock(mut self, clock: WallClock) -> Self {
+        self.gate.clock = clock;
+        self
+    }
+
+    /// Makes the responses to refused requests. Default: the status and an empty body.
+    ///
+    /// Do not answer differently for the [reasons](super::Reason) within 401: they help a forger along.
+    pub fn refuse_with<F, ResB>(self, refuse: F) -> SignatureLayer<F>
+    where
+        F: Fn(&Refusal) -> Response<ResB>,
+    {
+        let Gate { scheme, keys, max_body, body_timeout, credentials, clock, refuse: _ } = self.gate;
+        SignatureLayer { gate: Gate { scheme, keys, max_body, body_timeout, credentials, clock, refuse } }
+    }
+}
+
+impl<S, R: Clone> Layer<S> for SignatureLayer<R> {
+    type Service = VerifySignature<S, R>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        VerifySignature::new(inner, Arc::new(self.gate.clone()))
+    }
+}
+
+impl<R> std::fmt::Debug for SignatureLayer<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.gate.fmt(f)
+    }
+}
+
+impl<R> std::fmt::Debug for Gate<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignatureLayer")
+            .field("scheme", &self.scheme.name())
+            .field("secrets", &self.keys.len())
+            .field("max_body_bytes", &self.max_body)
+            .field("body_timeout", &self.body_timeout)
+            .field("accept_credentials", &self.credentials)
+            .finish_non_exhaustive()
+    }
+}

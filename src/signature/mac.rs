@@ -1,0 +1,85 @@
+//! The keyed hash, whichever it is, and its fixed-size result.
+
+use hmac::{Hmac, KeyInit, Mac as _};
+use sha2::{Sha256, Sha512};
+use subtle::{Choice, ConstantTimeEq};
+
+/// The hash function under the HMAC.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Hash {
+    /// SHA-256: what nearly every provider uses.
+    #[default]
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+impl Hash {
+    /// The length of a MAC, in bytes.
+    pub(super) const fn len(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
+/// A keyed state: made once from the secret, cloned for each request, fed as bytes arrive.
+#[derive(Clone)]
+pub(super) enum Mac {
+    Sha256(Hmac<Sha256>),
+    Sha512(Hmac<Sha512>),
+}
+
+impl Mac {
+    pub(super) fn new(hash: Hash, key: &[u8]) -> Self {
+        match hash {
+            Hash::Sha256 => Self::Sha256(keyed(key)),
+            Hash::Sha512 => Self::Sha512(keyed(key)),
+        }
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(mac) => mac.update(bytes),
+            Self::Sha512(mac) => mac.update(bytes),
+        }
+    }
+
+    pub(super) fn finish(self) -> Tag {
+        match self {
+            Self::Sha256(mac) => Tag::new(&mac.finalize().into_bytes()),
+            Self::Sha512(mac) => Tag::new(&mac.finalize().into_bytes()),
+        }
+    }
+}
+
+fn keyed<M: KeyInit>(key: &[u8]) -> M {
+    M::new_from_slice(key).expect("HMAC takes keys of every length")
+}
+
+/// A MAC, with zeros after a short one: all are compared over the same number of bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Tag([u8; Self::MAX]);
+
+impl Tag {
+    pub(super) const MAX: usize = 64;
+
+    /// Of `bytes`, which are at most [`Self::MAX`].
+    pub(super) fn new(bytes: &[u8]) -> Self {
+        let mut tag = [0; Self::MAX];
+        tag[..bytes.len()].copy_from_slice(bytes);
+        Self(tag)
+    }
+
+    pub(super) fn as_slice(&self, hash: Hash) -> &[u8] {
+        &self.0[..hash.len()]
+    }
+}
+
+impl ConstantTimeEq for Tag {
+    fn ct_eq(&self, other: &Self) -> Choice {
+        self.0.as_slice().ct_eq(other.0.as_slice())
+    }
+}

@@ -1,0 +1,142 @@
+//! Why a request was refused, and what it is answered.
+
+use std::fmt;
+
+use http::{Response, StatusCode};
+
+/// A request that was not let through.
+///
+/// It holds nothing of the request and nothing of a secret, so no log or answer made from it can show any.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Refusal(RefusalKind);
+
+/// The kinds of [`Refusal`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusalKind {
+    /// It does not prove who sent it. The reason is for logs and metrics: an answer that shows it helps a forger.
+    Unauthorized(Reason),
+    /// Its body is larger than the cap, or says that it will be.
+    BodyTooLarge,
+    /// Its body did not arrive in time.
+    BodyTimeout,
+    /// Its body ended in an error.
+    BodyAborted,
+}
+
+/// What is wrong with a signature or a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// A header that the scheme needs is not there, or holds no signature of the scheme's version.
+    Missing,
+    /// A header that must occur once occurs more often: which one counts is a matter of taste, and forgers have taste.
+    Repeated,
+    /// A header is not written as the scheme has it.
+    Malformed,
+    /// It was signed too long ago.
+    Stale,
+    /// It was signed too far in the future.
+    Future,
+    /// It was not made with any of the secrets, or not for this content.
+    Mismatch,
+}
+
+impl Refusal {
+    pub(super) const fn new(kind: RefusalKind) -> Self {
+        Self(kind)
+    }
+
+    /// What kind of refusal it is.
+    #[must_use]
+    pub const fn kind(&self) -> RefusalKind {
+        self.0
+    }
+
+    /// The status that it is answered with: 401, 413, 408 or 400.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self.0 {
+            RefusalKind::Unauthorized(_) => StatusCode::UNAUTHORIZED,
+            RefusalKind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            RefusalKind::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            RefusalKind::BodyAborted => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// A short name for a metric's label: one of nine.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self.0 {
+            RefusalKind::Unauthorized(reason) => reason.as_str(),
+            RefusalKind::BodyTooLarge => "body_too_large",
+            RefusalKind::BodyTimeout => "body_timeout",
+            RefusalKind::BodyAborted => "body_aborted",
+        }
+    }
+}
+
+impl Reason {
+    /// Its name in lower case.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Missing => "missing",
+            Self::Repeated => "repeated",
+            Self::Malformed => "malformed",
+            Self::Stale => "stale",
+            Self::Future => "future",
+            Self::Mismatch => "mismatch",
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What [`Signer::sign`](super::Signer::sign) fails with.
+impl std::error::Error for Reason {}
+
+impl From<Reason> for RefusalKind {
+    fn from(reason: Reason) -> Self {
+        Self::Unauthorized(reason)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Makes the response to a refused request.
+///
+/// Implemented by [`Bare`] and by every `Fn(&Refusal) -> Response<ResB>`.
+pub trait Refuse<ResB> {
+    /// The response to a request that was refused so.
+    fn refuse(&self, refusal: &Refusal) -> Response<ResB>;
+}
+
+/// The status and an empty body: the default.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Bare;
+
+impl<ResB: Default> Refuse<ResB> for Bare {
+    fn refuse(&self, refusal: &Refusal) -> Response<ResB> {
+        let mut response = Response::new(ResB::default());
+        *response.status_mut() = refusal.status();
+        response
+    }
+}
+
+impl<F, ResB> Refuse<ResB> for F
+where
+    F: Fn(&Refusal) -> Response<ResB>,
+{
+    fn refuse(&self, refusal: &Refusal) -> Response<ResB> {
+        self(refusal)
+    }
+}

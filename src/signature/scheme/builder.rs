@@ -1,0 +1,172 @@
+//! Schemes from data.
+
+use std::sync::Arc;
+
+use http::HeaderName;
+
+use super::{Encoding, Grammar, Names, Part, Scheme, Segment, Timestamp, timestamp::Place};
+use crate::signature::{ConfigError, KeyEncoding, mac::Hash};
+
+/// Makes a [`Scheme`]; see [`Scheme::builder`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct SchemeBuilder {
+    name: Arc<str>,
+    header: Names,
+    grammar: Grammar,
+    encoding: Encoding,
+    hash: Hash,
+    signed: Vec<Segment>,
+    timestamp: Option<Timestamp>,
+    key: KeyEncoding,
+}
+
+impl SchemeBuilder {
+    pub(super) fn new(name: Arc<str>) -> Self {
+        Self {
+            name,
+            header: Names(Vec::new()),
+            grammar: Grammar::Bare,
+            encoding: Encoding::default(),
+            hash: Hash::default(),
+            signed: vec![Segment::Body],
+            timestamp: None,
+            key: KeyEncoding::default(),
+        }
+    }
+
+    /// The header that holds the signature; required. Of several aliases a request may carry one.
+    pub fn header(mut self, names: impl Into<Names>) -> Self {
+        self.header = names.into();
+        self
+    }
+
+    /// The signature follows a fixed text: `sha256=…`. Default: the header is the signature.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.grammar = Grammar::Prefix(prefix.into());
+        self
+    }
+
+    /// The header is a list of pairs, and each value under `key` is a signature: `list(',', '=', "v1")` reads
+    /// `t=…,v1=…,v1=…`. Other keys are passed over.
+    pub fn list(mut self, entries: char, pair: char, key: impl Into<String>) -> Self {
+        self.grammar = Grammar::List { entries, pair, key: key.into() };
+        self
+    }
+
+    /// The header is a list of versioned signatures, of which those of `version` count: `v1,… v1,…`. Short for
+    /// `list(' ', ',', version)`.
+    pub fn versioned(self, version: impl Into<String>) -> Self {
+        self.list(' ', ',', version)
+    }
+
+    /// How the signature is written. Default: hex.
+    pub fn encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = encoding;
+        self
+    }
+
+    /// The hash function. Default: SHA-256. The sender never chooses it.
+    pub fn hash(mut self, hash: Hash) -> Self {
+        self.hash = hash;
+        self
+    }
+
+    /// What is signed, in order. Default: the body alone.
+    pub fn signed(mut self, segments: impl IntoIterator<Item = Segment>) -> Self {
+        self.signed = segments.into_iter().collect();
+        self
+    }
+
+    /// When it was signed; has to be among what is [`signed`](Self::signed). Default: the scheme does not say.
+    pub fn timestamp(mut self, timestamp: Timestamp) -> Self {
+        self.timestamp = Some(timestamp);
+        self
+    }
+
+    /// How the provider writes its secrets, for [`Scheme::secret`]. Default: as text.
+    pub fn key_encoding(mut self, key: KeyEncoding) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// The scheme.
+    ///
+    /// # Errors
+    ///
+    /// When a setting cannot be used; the error names it.
+    pub fn build(self) -> Result<Scheme, ConfigError> {
+        let header = names(&self.header, "header")?;
+        let families = header.len();
+        let family = |names: Vec<HeaderName>, setting| match names.len() {
+            count if count == 1 || count == families => Ok(names),
+            _ => Err(ConfigError::new(setting, "needs one header name, or as many as the signature header has")),
+        };
+
+        if let Grammar::List { entries, pair, key } = &self.grammar {
+            check_list(*entries, *pair, key)?;
+        }
+
+        let Some((Segment::Body, before)) = self.signed.split_last() else {
+            return Err(ConfigError::new("signed", "must end with the body"));
+        };
+        let mut prefix = Vec::with_capacity(before.len());
+        for segment in before {
+            prefix.push(match segment {
+                Segment::Literal(text) => Part::Literal(text.clone()),
+                Segment::Header(aliases) => Part::Header(family(names(aliases, "signed")?, "signed")?),
+                Segment::Timestamp => Part::Timestamp,
+                Segment::Context => Part::Context,
+                Segment::Body => return Err(ConfigError::new("signed", "must hold the body once")),
+            });
+        }
+
+        let signs_time = prefix.iter().any(|part| matches!(part, Part::Timestamp));
+        let timestamp_headers = match &self.timestamp {
+            None if signs_time => return Err(ConfigError::new("timestamp", "is signed, and not set")),
+            Some(_) if !signs_time => return Err(ConfigError::new("timestamp", "proves nothing unless it is signed")),
+            Some(Timestamp { place: Place::Header(aliases), .. }) => family(names(aliases, "timestamp")?, "timestamp")?,
+            Some(Timestamp { place: Place::List(_), .. }) if !matches!(self.grammar, Grammar::List { .. }) => {
+                return Err(ConfigError::new("timestamp", "has a list key, and the signature header is no list"));
+            }
+            _ => Vec::new(),
+        };
+
+        Ok(Scheme {
+            name: self.name,
+            header,
+            grammar: self.grammar,
+            encoding: self.encoding,
+            hash: self.hash,
+            prefix,
+            timestamp: self.timestamp,
+            timestamp_headers,
+            key: self.key,
+        })
+    }
+}
+
+fn names(names: &Names, setting: &'static str) -> Result<Vec<HeaderName>, ConfigError> {
+    if names.0.is_empty() {
+        return Err(ConfigError::new(setting, "needs the name of a header"));
+    }
+    let parse = |name: &String| HeaderName::try_from(name.as_str());
+    names
+        .0
+        .iter()
+        .map(parse)
+        .collect::<Result<_, _>>()
+        .map_err(|_| ConfigError::new(setting, "is not the name of a header"))
+}
+
+/// Separators must not occur in what they separate, or a list could be read in two ways.
+fn check_list(entries: char, pair: char, key: &str) -> Result<(), ConfigError> {
+    let in_encodings = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
+    if entries == pair || entries == '=' || in_encodings(entries) || in_encodings(pair) {
+        return Err(ConfigError::new("list", "has a separator that can occur in what it separates"));
+    }
+    if key.is_empty() || key.contains([entries, pair]) {
+        return Err(ConfigError::new("list", "needs a key without separators"));
+    }
+    Ok(())
+}

@@ -1,0 +1,221 @@
+//! Schemes: where a provider puts its signature, how it is written, and what it is made over.
+
+mod builder; // schemes from data
+mod grammar; // how the header is written
+mod template; // what is signed
+mod timestamp; // when, and how long ago
+
+mod cognigy;
+mod github;
+
+use std::{borrow::Cow, sync::Arc};
+
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+
+pub use self::{
+    builder::SchemeBuilder,
+    grammar::Encoding,
+    template::{Names, Segment, SignedContext},
+    timestamp::{Timestamp, Unit},
+};
+use self::{grammar::Grammar, timestamp::Place};
+use super::{
+    ConfigError, KeyEncoding, Reason, Secret,
+    mac::{Hash, Tag},
+};
+use crate::time::UnixTime;
+
+/// How a provider signs: plain data, with profiles for some providers and a [builder](Self::builder) for all others.
+///
+/// A request carries the signature header once, and every other header that is signed once. The hash is the scheme's and
+/// never the sender's choice.
+///
+/// ```
+/// use portcullis::signature::{Scheme, Segment, Timestamp};
+///
+/// let stripe = Scheme::builder("stripe")
+///     .header("Stripe-Signature")
+///     .list(',', '=', "v1")
+///     .timestamp(Timestamp::list_key("t"))
+///     .signed([Segment::Timestamp, Segment::literal("."), Segment::Body])
+///     .build()?;
+/// assert_eq!(stripe.name(), "stripe");
+/// # Ok::<_, portcullis::signature::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Scheme {
+    name: Arc<str>,
+    header: Vec<HeaderName>,
+    grammar: Grammar,
+    encoding: Encoding,
+    hash: Hash,
+    /// What is signed before the body.
+    prefix: Vec<Part>,
+    timestamp: Option<Timestamp>,
+    timestamp_headers: Vec<HeaderName>,
+    key: KeyEncoding,
+}
+
+/// A [`Segment`] with its names parsed.
+#[derive(Clone, Debug)]
+enum Part {
+    Literal(Cow<'static, [u8]>),
+    Header(Vec<HeaderName>),
+    Timestamp,
+    Context,
+}
+
+/// What the headers of a request claim.
+pub(super) struct Claim<'h> {
+    pub(super) signatures: Vec<Tag>,
+    pub(super) timestamp: Option<UnixTime>,
+    /// The timestamp as it was sent.
+    time: &'h str,
+    /// Which of the header's aliases was used.
+    family: usize,
+}
+
+impl Scheme {
+    /// A scheme from data. `name` is what [`Verified::scheme`](super::Verified::scheme) will say.
+    pub fn builder(name: impl Into<Arc<str>>) -> SchemeBuilder {
+        SchemeBuilder::new(name.into())
+    }
+
+    fn bare(name: &'static str, header: &'static str) -> Self {
+        Self {
+            name: name.into(),
+            header: vec![HeaderName::from_static(header)],
+            grammar: Grammar::Bare,
+            encoding: Encoding::Hex,
+            hash: Hash::Sha256,
+            prefix: Vec::new(),
+            timestamp: None,
+            timestamp_headers: Vec::new(),
+            key: KeyEncoding::Text,
+        }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The secret that `text` stands for, as the provider writes its secrets.
+    ///
+    /// # Errors
+    ///
+    /// When `text` is not written so, or stands for nothing.
+    pub fn secret(&self, text: &str) -> Result<Secret, ConfigError> {
+        Secret::decode(text, self.key)
+    }
+
+    pub(super) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
+    pub(super) const fn hash(&self) -> Hash {
+        self.hash
+    }
+
+    /// Whether the request has a signature header at all.
+    pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
+        self.header.iter().any(|name| headers.contains_key(name))
+    }
+
+    /// What the headers claim, judged as far as that goes without the body.
+    pub(super) fn read<'h>(&self, headers: &'h HeaderMap, now: UnixTime) -> Result<Claim<'h>, Reason> {
+        let mut present = self.header.iter().enumerate().filter(|(_, name)| headers.contains_key(*name));
+        let (family, name) = present.next().ok_or(Reason::Missing)?;
+        if present.next().is_some() {
+            return Err(Reason::Repeated);
+        }
+        let value = text(only(headers, name)?)?;
+        let signatures = self.grammar.signatures(value, self.encoding, self.hash)?;
+        let (time, timestamp) = match &self.timestamp {
+            None => ("", None),
+            Some(timestamp) => {
+                let time = match &timestamp.place {
+                    Place::Header(_) => text(only(headers, alias(&self.timestamp_headers, family))?)?,
+                    Place::List(key) => self.grammar.only(value, key)?,
+                };
+                (time, Some(timestamp.judge(time.as_bytes(), now)?))
+            }
+        };
+        Ok(Claim { signatures, timestamp, time, family })
+    }
+
+    /// Feeds what is signed before the body.
+    pub(super) fn feed(
+        &self,
+        claim: &Claim<'_>,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        mut feed: impl FnMut(&[u8]),
+    ) -> Result<(), Reason> {
+        for (place, part) in self.prefix.iter().enumerate() {
+            match part {
+                Part::Literal(text) => feed(text),
+                Part::Timestamp => feed(claim.time.as_bytes()),
+                Part::Context => feed(&extensions.get::<SignedContext>().ok_or(Reason::Missing)?.0),
+                Part::Header(names) => {
+                    let value = only(headers, alias(names, claim.family))?.as_bytes();
+                    let splits = match self.prefix.get(place + 1) {
+                        Some(Part::Literal(next)) => value.windows(next.len().max(1)).any(|window| window == &**next),
+                        _ => false,
+                    };
+                    if value.is_empty() || splits {
+                        return Err(Reason::Malformed);
+                    }
+                    feed(value);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The headers that a sender adds: the timestamp's, where it has one, and the signature's.
+    ///
+    /// `mac` gets the claim to feed from, and returns the MAC.
+    pub(super) fn write(
+        &self,
+        headers: &mut HeaderMap,
+        now: UnixTime,
+        mac: impl FnOnce(&Claim<'_>, &HeaderMap) -> Result<Tag, Reason>,
+    ) -> Result<(), Reason> {
+        let time = self.timestamp.as_ref().map(|timestamp| timestamp.print(now)).unwrap_or_default();
+        let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Reason::Malformed);
+        if let Some(name) = self.timestamp_headers.first() {
+            headers.insert(name, value(&time)?);
+        }
+        let claim = Claim { signatures: Vec::new(), timestamp: None, time: &time, family: 0 };
+        let tag = mac(&claim, headers)?;
+        let listed = match &self.timestamp {
+            Some(Timestamp { place: Place::List(key), .. }) => Some((key.as_str(), time.as_str())),
+            _ => None,
+        };
+        let signature = self.encoding.encode(tag.as_slice(self.hash));
+        let mut signature = value(&self.grammar.print(&signature, listed))?;
+        signature.set_sensitive(true);
+        if let Some(name) = self.header.first() {
+            headers.insert(name, signature);
+        }
+        Ok(())
+    }
+}
+
+/// The name that goes with the signature header's alias.
+fn alias(names: &[HeaderName], family: usize) -> &HeaderName {
+    names.get(family).unwrap_or(&names[0])
+}
+
+/// The only value of a header.
+pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h HeaderValue, Reason> {
+    let mut values = headers.get_all(name).iter();
+    let only = values.next().ok_or(Reason::Missing)?;
+    if values.next().is_some() { Err(Reason::Repeated) } else { Ok(only) }
+}
+
+fn text(value: &HeaderValue) -> Result<&str, Reason> {
+    value.to_str().map_err(|_| Reason::Malformed)
+}

@@ -1,0 +1,81 @@
+//! What a signature is made over.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+/// A piece of what is signed; the body is always the last.
+///
+/// All but [`Body`](Self::Body) is fed to the MAC before the body arrives, as it was sent: a number is never printed anew.
+#[derive(Clone, Debug)]
+pub enum Segment {
+    /// These bytes.
+    Literal(Cow<'static, [u8]>),
+    /// The value of a header, which has to occur once and not be empty. Where a literal follows, the value must not
+    /// contain it: `a.b` before `.` could otherwise be read as two pieces.
+    Header(Names),
+    /// The timestamp, as it was sent.
+    Timestamp,
+    /// What an outer layer put into the request's extensions as [`SignedContext`].
+    Context,
+    /// The body.
+    Body,
+}
+
+impl Segment {
+    /// A [`Literal`](Self::Literal) of this text.
+    pub fn literal(text: impl Into<String>) -> Self {
+        Self::Literal(Cow::Owned(text.into().into_bytes()))
+    }
+
+    /// A [`Header`](Self::Header) of this name, or these names.
+    pub fn header(names: impl Into<Names>) -> Self {
+        Self::Header(names.into())
+    }
+}
+
+/// One header's name, or its aliases.
+///
+/// Aliases go together by their place: a request that is signed in the second of two signature headers has its timestamp
+/// in the second of the timestamp headers. So nothing can be mixed from two families.
+///
+/// ```
+/// use portcullis::signature::Names;
+///
+/// let one = Names::from("X-Signature");
+/// let families = Names::from(["webhook-id", "svix-id"]);
+/// # let _ = (one, families);
+/// ```
+#[derive(Clone, Debug)]
+pub struct Names(pub(super) Vec<String>);
+
+impl From<&str> for Names {
+    fn from(name: &str) -> Self {
+        Self(vec![name.to_owned()])
+    }
+}
+
+impl From<String> for Names {
+    fn from(name: String) -> Self {
+        Self(vec![name])
+    }
+}
+
+impl<const N: usize> From<[&str; N]> for Names {
+    fn from(names: [&str; N]) -> Self {
+        Self(names.map(str::to_owned).into())
+    }
+}
+
+impl From<Vec<String>> for Names {
+    fn from(names: Vec<String>) -> Self {
+        Self(names)
+    }
+}
+
+/// What [`Segment::Context`] stands for: something that the sender signs and the request does not carry, such as the URL
+/// that was registered with it. An outer layer puts it into the request's extensions.
+///
+/// Take it from configuration. `Host` and its relatives are the sender's to choose.
+#[derive(Clone, Debug)]
+pub struct SignedContext(pub Bytes);

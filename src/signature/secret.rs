@@ -1,0 +1,119 @@
+//! Secrets, and how they are written down.
+
+use std::{fmt, sync::Arc};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use zeroize::Zeroizing;
+
+use super::error::ConfigError;
+use crate::trace::warn;
+
+/// Shorter secrets than this are accepted with a warning: they can be guessed from one signed message.
+const WEAK: usize = 16;
+
+/// A shared secret: never empty, never shown, and wiped from memory when it is dropped.
+///
+/// A layer keeps no secret, only the hash states that were keyed with it. There is no `PartialEq`: comparing secrets
+/// byte by byte tells an observer how far they agree.
+///
+/// ```
+/// use portcullis::signature::Secret;
+///
+/// let secret = Secret::new("an example of a secret")?.label("2026-01");
+/// assert_eq!(format!("{secret:?}"), "Secret(..)");
+/// assert!(Secret::new("").is_err());
+/// # Ok::<_, portcullis::signature::ConfigError>(())
+/// ```
+///
+/// A secret with white space around it, or shorter than 16 bytes, is accepted, and a `tracing` warning says so: the first
+/// is mostly a line feed that came along with a file, the second can be guessed.
+#[derive(Clone)]
+pub struct Secret {
+    bytes: Zeroizing<Vec<u8>>,
+    label: Option<Arc<str>>,
+}
+
+impl Secret {
+    /// A secret of these bytes, as they are. For those that a provider writes as hex or base64, see [`decode`](Self::decode).
+    ///
+    /// # Errors
+    ///
+    /// When there are none: a MAC under an empty key can be made by anyone.
+    pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, ConfigError> {
+        Self::from_bytes(Zeroizing::new(bytes.into()))
+    }
+
+    /// The secret that `text` stands for under `encoding`.
+    ///
+    /// ```
+    /// use portcullis::signature::{KeyEncoding, Secret};
+    ///
+    /// assert!(Secret::decode("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", KeyEncoding::Whsec).is_ok());
+    /// assert!(Secret::decode("whsec_", KeyEncoding::Whsec).is_err());
+    /// assert!(Secret::decode("not hex", KeyEncoding::Hex).is_err());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When `text` is not written so, or stands for nothing.
+    pub fn decode(text: &str, encoding: KeyEncoding) -> Result<Self, ConfigError> {
+        let decoded = match encoding {
+            KeyEncoding::Text => Some(text.as_bytes().to_vec()),
+            KeyEncoding::Hex => hex::decode(text).ok(),
+            KeyEncoding::Base64 => STANDARD.decode(text).ok(),
+            KeyEncoding::Whsec => STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok(),
+        };
+        Self::from_bytes(Zeroizing::new(decoded.ok_or(ConfigError::new("secret", "is not in the scheme's encoding"))?))
+    }
+
+    fn from_bytes(bytes: Zeroizing<Vec<u8>>) -> Result<Self, ConfigError> {
+        if bytes.is_empty() {
+            return Err(ConfigError::new("secret", "must not be empty"));
+        }
+        if bytes.len() != bytes.trim_ascii().len() {
+            warn!("a signature secret begins or ends with white space");
+        }
+        if bytes.len() < WEAK {
+            warn!("a signature secret is shorter than 16 bytes");
+        }
+        Ok(Self { bytes, label: None })
+    }
+
+    /// Names it, so that a log or a metric can tell which secret is still in use. Not a secret itself.
+    ///
+    /// Default: `first` to `fourth`, in the order in which a layer was given them.
+    #[must_use]
+    pub fn label(mut self, label: impl Into<Arc<str>>) -> Self {
+        self.label = Some(label.into());
+        self
+    }
+
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) fn into_label(self) -> Option<Arc<str>> {
+        self.label
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// How a provider writes its secrets down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum KeyEncoding {
+    /// The text's UTF-8 bytes are the key. Stripe's are such, its `whsec_` included.
+    #[default]
+    Text,
+    /// Hex, of either case.
+    Hex,
+    /// Base64 of the standard alphabet, padded.
+    Base64,
+    /// Base64, after `whsec_` where that is there, as in Standard Webhooks.
+    Whsec,
+}

@@ -1,0 +1,80 @@
+//! The service: judges the headers, and leaves the rest to its future.
+
+use std::{
+    fmt,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use super::{
+    body::{VerifiedBody, declares_more},
+    future::ResponseFuture,
+    layer::Gate,
+    refusal::{Refusal, RefusalKind, Refuse},
+    verify::Check,
+};
+
+/// Verifies requests before the inner service sees them; made by [`SignatureLayer`](super::SignatureLayer).
+///
+/// It is always ready, and holds no place of the inner service while a body drips in that proved nothing yet: once a request
+/// is verified, a clone of the inner service is made ready and called. So the inner service has to be `Clone`, its waiting
+/// shows in the response and not in `poll_ready`, and a bound on the number of requests belongs outside of this.
+pub struct VerifySignature<S, R> {
+    inner: S,
+    gate: Arc<Gate<R>>,
+}
+
+impl<S, R> VerifySignature<S, R> {
+    pub(super) const fn new(inner: S, gate: Arc<Gate<R>>) -> Self {
+        Self { inner, gate }
+    }
+}
+
+impl<S, R, ReqB, ResB> Service<Request<ReqB>> for VerifySignature<S, R>
+where
+    S: Service<Request<VerifiedBody>, Response = Response<ResB>> + Clone,
+    ReqB: Body,
+    R: Refuse<ResB>,
+{
+    type Response = Response<ResB>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S, ReqB, R>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<ReqB>) -> Self::Future {
+        let (gate, (head, body)) = (&self.gate, request.into_parts());
+        let check = Check::begin(
+            &gate.scheme,
+            Arc::clone(&gate.keys),
+            gate.credentials,
+            &head.headers,
+            &head.extensions,
+            gate.clock.now(),
+        );
+        let kind = match check {
+            Ok(_) if declares_more(&head.headers, &body, gate.max_body) => RefusalKind::BodyTooLarge,
+            Ok(check) => return ResponseFuture::reading(Arc::clone(gate), check, head, body, self.inner.clone()),
+            Err(reason) => reason.into(),
+        };
+        ResponseFuture::refused(Arc::clone(gate), Refusal::new(kind))
+    }
+}
+
+impl<S: Clone, R> Clone for VerifySignature<S, R> {
+    fn clone(&self) -> Self {
+        Self::new(self.inner.clone(), Arc::clone(&self.gate))
+    }
+}
+
+impl<S: fmt::Debug, R> fmt::Debug for VerifySignature<S, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifySignature").field("inner", &self.inner).field("gate", &self.gate).finish()
+    }
+}

@@ -1,0 +1,72 @@
+//! The other side: makes what the layer verifies.
+
+use bytes::Bytes;
+use http::{Extensions, HeaderMap};
+
+use super::{Reason, Scheme, Secret, mac::Mac, scheme::SignedContext};
+use crate::time::WallClock;
+
+/// Signs requests as a [`Scheme`] has it: for services that send webhooks, and for tests of those that receive them.
+///
+/// ```
+/// use http::HeaderMap;
+/// use portcullis::signature::{Scheme, Secret, Signer};
+///
+/// let signer = Signer::new(Scheme::github(), Secret::new("It's a Secret to Everybody")?);
+/// let mut headers = HeaderMap::new();
+/// signer.sign(&mut headers, b"Hello, World!")?;
+/// assert_eq!(
+///     headers["x-hub-signature-256"],
+///     "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17",
+/// );
+/// # Ok::<_, Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[must_use]
+pub struct Signer {
+    scheme: Scheme,
+    mac: Mac,
+    extensions: Extensions,
+    clock: WallClock,
+}
+
+impl Signer {
+    /// Signs by `scheme` with `secret`.
+    pub fn new(scheme: Scheme, secret: Secret) -> Self {
+        let mac = Mac::new(scheme.hash(), secret.bytes());
+        Self { scheme, mac, extensions: Extensions::new(), clock: WallClock::system() }
+    }
+
+    /// What [`Segment::Context`](super::Segment::Context) stands for, such as the URL that it is sent to.
+    pub fn context(mut self, context: impl Into<Bytes>) -> Self {
+        self.extensions.insert(SignedContext(context.into()));
+        self
+    }
+
+    /// The clock that timestamps are taken from. Default: the system's.
+    pub fn wall_clock(mut self, clock: WallClock) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// Puts the scheme's headers into `headers`: the signature's, marked as sensitive, and the timestamp's where it has one.
+    /// Other headers that are signed have to be there already. Of aliases it writes the first.
+    ///
+    /// # Errors
+    ///
+    /// When a header that is signed is missing, repeated, or would read in two ways, or when there is no context.
+    pub fn sign(&self, headers: &mut HeaderMap, body: &[u8]) -> Result<(), Reason> {
+        self.scheme.write(headers, self.clock.now(), |claim, headers| {
+            let mut mac = self.mac.clone();
+            self.scheme.feed(claim, headers, &self.extensions, |bytes| mac.update(bytes))?;
+            mac.update(body);
+            Ok(mac.finish())
+        })
+    }
+}
+
+impl std::fmt::Debug for Signer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Signer").field("scheme", &self.scheme.name()).finish_non_exhaustive()
+    }
+}
