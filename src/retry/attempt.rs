@@ -1,0 +1,98 @@
+//! What is said about attempts: to the inner service in the request, to the caller in the response.
+
+use http::StatusCode;
+
+/// Which attempt a request is; over HTTP it is in the request's extensions, also on the first attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    number: u32,
+    previous: Option<Cause>,
+}
+
+impl Attempt {
+    pub(super) const fn new(number: u32, previous: Option<Cause>) -> Self {
+        Self { number, previous }
+    }
+
+    /// How many attempts were made before this one: 0 for the first.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// What the attempt before this one ended with; none for the first.
+    #[must_use]
+    pub const fn previous(&self) -> Option<Cause> {
+        self.previous
+    }
+}
+
+/// What made a retry necessary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Cause {
+    /// An HTTP response with this status.
+    Status(StatusCode),
+    /// A response of a protocol that has no status.
+    Response,
+    /// An error.
+    Error,
+}
+
+/// How many attempts it took, and why there were no more; over HTTP it is in the final response's extensions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attempts {
+    count: u32,
+    stopped: Option<Stopped>,
+}
+
+impl Attempts {
+    pub(super) const fn new(count: u32, stopped: Option<Stopped>) -> Self {
+        Self { count, stopped }
+    }
+
+    /// The attempts that were made, the first included.
+    #[must_use]
+    pub const fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Why there were no more; none where the response was a success.
+    #[must_use]
+    pub const fn stopped(&self) -> Option<Stopped> {
+        self.stopped
+    }
+}
+
+/// Why a call that did not succeed was not tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stopped {
+    /// Trying again would not help, or a circuit rejected the call.
+    NotRetryable,
+    /// All attempts were used up.
+    Exhausted,
+    /// The request must not be repeated, or could not be copied.
+    NotRepeatable,
+    /// The next wait would have reached the deadline, or the deadline cut an attempt.
+    Deadline,
+    /// The service asked for a longer wait than `retry_after_max`.
+    HintTooLong,
+    /// The inner service failed to become ready.
+    NotReady,
+}
+
+impl Stopped {
+    /// The reason as a word for labels and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotRetryable => "not_retryable",
+            Self::Exhausted => "exhausted",
+            Self::NotRepeatable => "not_repeatable",
+            Self::Deadline => "deadline",
+            Self::HintTooLong => "hint_too_long",
+            Self::NotReady => "not_ready",
+        }
+    }
+}

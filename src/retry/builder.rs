@@ -1,0 +1,131 @@
+//! The settings of a policy, checked when it is built.
+
+use std::time::Duration;
+
+use super::{
+    Backoff, CopyWith, RetryPolicy,
+    policy::{Session, Settings},
+};
+use crate::{ConfigError, outcome::Http, time::WallClock};
+
+/// The settings of a [`RetryPolicy`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct RetryPolicyBuilder<C = Http, P = Http> {
+    settings: Settings,
+    classify: C,
+    protocol: P,
+}
+
+impl<C, P> RetryPolicyBuilder<C, P> {
+    pub(super) fn new(classify: C, protocol: P) -> Self {
+        let settings = Settings {
+            max_attempts: 3,
+            backoff: Backoff::exponential(Duration::from_millis(100), Duration::from_secs(20)),
+            deadline: None,
+            retry_after_max: Duration::from_secs(30),
+            hint_jitter: 0.1,
+            non_idempotent: false,
+            wall_clock: WallClock::system(),
+            random: rand::random::<f64>,
+        };
+        Self { settings, classify, protocol }
+    }
+
+    /// Attempts in all, the first included; 3 unless set, and 1 means no retries.
+    pub fn max_attempts(mut self, attempts: u32) -> Self {
+        self.settings.max_attempts = attempts;
+        self
+    }
+
+    /// How long to wait between attempts; full jitter between nothing and 100 ms · 2ⁿ, at most 20 s, unless set.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.settings.backoff = backoff;
+        self
+    }
+
+    /// A limit on all attempts and waits together, from the call on; none unless set.
+    ///
+    /// No wait is begun that would reach it: the last result is handed back as it is. An attempt that is running at the
+    /// deadline is cut, and ends in an error without an inner one.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.settings.deadline = Some(deadline);
+        self
+    }
+
+    /// The longest wait that a service may ask for; 30 s unless set.
+    ///
+    /// A longer one is not shortened, since the service has said that coming earlier is in vain: the retries stop, and
+    /// the response goes back as it is.
+    pub fn retry_after_max(mut self, longest: Duration) -> Self {
+        self.settings.retry_after_max = longest;
+        self
+    }
+
+    /// The share by which a wait that the service asked for is lengthened at most, so that those who were told the same
+    /// do not come back together; 0.1 unless set. It is never shortened.
+    pub fn hint_jitter(mut self, share: f64) -> Self {
+        self.settings.hint_jitter = share;
+        self
+    }
+
+    /// Repeats every request, also those that are not idempotent.
+    ///
+    /// Only for services that can tell a repetition: a `POST` whose answer got lost has been executed.
+    pub fn retry_non_idempotent(mut self) -> Self {
+        self.settings.non_idempotent = true;
+        self
+    }
+
+    /// Which results are worth a retry, and what hints they hold.
+    pub fn classify<C2>(self, classify: C2) -> RetryPolicyBuilder<C2, P> {
+        RetryPolicyBuilder { settings: self.settings, classify, protocol: self.protocol }
+    }
+
+    /// How a request is copied, where it is not `Clone` or cloning is not wanted; one for which `copy` returns `None` is
+    /// sent once.
+    pub fn copy_with<Req, F>(self, copy: F) -> RetryPolicyBuilder<C, CopyWith<P, F>>
+    where
+        F: Fn(&Req) -> Option<Req>,
+    {
+        let protocol = CopyWith { protocol: self.protocol, copy };
+        RetryPolicyBuilder { settings: self.settings, classify: self.classify, protocol }
+    }
+
+    /// The clock that dates in `Retry-After` are compared with; the system's unless set.
+    pub fn wall_clock(mut self, clock: WallClock) -> Self {
+        self.settings.wall_clock = clock;
+        self
+    }
+
+    /// The source of randomness, which is called once for each retry and answers in `[0, 1]`; for tests.
+    #[cfg(any(test, feature = "test-util"))]
+    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
+    pub fn random(mut self, random: fn() -> f64) -> Self {
+        self.settings.random = random;
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// If there are no attempts, a backoff's factor is below 1 or not finite, or the hint jitter is negative or not
+    /// finite.
+    pub fn build(self) -> Result<RetryPolicy<C, P>, ConfigError> {
+        let Settings { max_attempts, hint_jitter, ref backoff, .. } = self.settings;
+        if max_attempts == 0 {
+            return Err(ConfigError::new("max_attempts", "at least 1", max_attempts));
+        }
+        if !(hint_jitter.is_finite() && hint_jitter >= 0.0) {
+            return Err(ConfigError::new("hint_jitter", "a finite number of at least 0", hint_jitter));
+        }
+        backoff.validate()?;
+        Ok(RetryPolicy {
+            settings: self.settings,
+            classify: self.classify,
+            protocol: self.protocol,
+            session: Session::default(),
+        })
+    }
+}

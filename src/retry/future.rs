@@ -1,0 +1,108 @@
+//! The future: attempt, wait, readiness, attempt.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use pin_project_lite::pin_project;
+use tower_service::Service;
+
+use super::{CopyRequest, Protocol, RetryError, RetryPolicy, Stopped, policy::Next};
+use crate::{
+    outcome::Retryable,
+    time::{Sleep, sleep},
+};
+
+pin_project! {
+    /// The response of a [`Retry`](super::Retry) service.
+    pub struct ResponseFuture<S, C, P, Req>
+    where
+        S: Service<Req>,
+    {
+        #[pin]
+        pub(super) state: State<S::Future>,
+        // What the next attempt needs; none where the running one is the last.
+        pub(super) again: Option<Again<S, Req>>,
+        #[pin]
+        pub(super) cut: Option<Sleep>,
+        pub(super) policy: RetryPolicy<C, P>,
+    }
+}
+
+/// A service that was not polled ready yet, and the request for it.
+pub(super) struct Again<S, Req> {
+    pub(super) service: S,
+    pub(super) request: Req,
+}
+
+pin_project! {
+    #[project = StateProj]
+    pub(super) enum State<F> {
+        // An attempt is running.
+        Calling { #[pin] future: F },
+        // Between attempts.
+        Waiting { #[pin] sleep: Sleep },
+        // The wait is over, and the service has to become ready.
+        Readying,
+    }
+}
+
+impl<S, C, P, Req> Future for ResponseFuture<S, C, P, Req>
+where
+    S: Service<Req>,
+    C: Retryable<S::Response, S::Error>,
+    P: Protocol<Req, S::Response> + CopyRequest<Req>,
+{
+    type Output = Result<S::Response, RetryError<S::Error>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            match this.state.as_mut().project() {
+                StateProj::Calling { future } => {
+                    let Poll::Ready(result) = future.poll(cx) else { break };
+                    match this.policy.next(result.as_ref(), this.again.is_some()) {
+                        Next::Finish(stopped) => return Poll::Ready(this.policy.answer(result, stopped)),
+                        Next::Retry { wait } => {
+                            // What the attempt held is let go before the wait begins: its response, and its place.
+                            this.state.set(State::Readying);
+                            drop(result);
+                            if !wait.is_zero() {
+                                this.state.set(State::Waiting { sleep: sleep(wait) });
+                            }
+                        }
+                    }
+                }
+                StateProj::Waiting { sleep } => {
+                    ready!(sleep.poll(cx));
+                    this.state.set(State::Readying);
+                }
+                StateProj::Readying => {
+                    // A wait is only begun with something to send again.
+                    let Some(again) = this.again.as_mut() else { break };
+                    let Poll::Ready(readiness) = again.service.poll_ready(cx) else { break };
+                    if let Err(error) = readiness {
+                        return Poll::Ready(this.policy.answer(Err(error), Some(Stopped::NotReady)));
+                    }
+                    let Some(Again { mut service, mut request }) = this.again.take() else { break };
+                    let copy = this.policy.send(&mut request);
+                    this.state.set(State::Calling { future: service.call(request) });
+                    *this.again = copy.map(|request| Again { service, request });
+                }
+            }
+        }
+        match this.cut.as_pin_mut() {
+            Some(cut) => cut.poll(cx).map(|()| Err(this.policy.cut())),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl<S: Service<Req>, C, P, Req> fmt::Debug for ResponseFuture<S, C, P, Req> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,199 @@
+//! What is tried again, and when.
+
+use std::time::Duration;
+
+use super::{
+    Attempt, Attempts, Backoff, Cause, CopyRequest, Protocol, RetryError, RetryPolicyBuilder, Stopped, backoff,
+};
+use crate::{
+    outcome::{Http, Outcome, Results, Retryable},
+    time::{Instant, WallClock, now},
+    trace,
+};
+
+/// What is tried again, how often and when: plain data, and cheap to clone.
+#[derive(Clone, Debug)]
+pub struct RetryPolicy<C = Http, P = Http> {
+    pub(super) settings: Settings,
+    pub(super) classify: C,
+    pub(super) protocol: P,
+    pub(super) session: Session,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Settings {
+    pub(super) max_attempts: u32,
+    pub(super) backoff: Backoff,
+    pub(super) deadline: Option<Duration>,
+    pub(super) retry_after_max: Duration,
+    pub(super) hint_jitter: f64,
+    pub(super) non_idempotent: bool,
+    pub(super) wall_clock: WallClock,
+    pub(super) random: fn() -> f64,
+}
+
+/// How far one request has got. It is blank in the policy that the user holds, and lives in each request's own clone.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Session {
+    pub(super) attempts: u32,
+    backoff: Duration,
+    cause: Option<Cause>,
+    pub(super) deadline: Option<Instant>,
+}
+
+/// What follows a finished attempt.
+pub(super) enum Next {
+    Retry { wait: Duration },
+    Finish(Option<Stopped>),
+}
+
+impl RetryPolicy {
+    /// A policy for HTTP: statuses as [`Http`] has them, idempotent requests only, `Retry-After` honoured.
+    pub fn http() -> RetryPolicyBuilder {
+        RetryPolicyBuilder::new(Http, Http)
+    }
+}
+
+impl RetryPolicy<Results, Results> {
+    /// A policy for any service: every error is worth a retry, and every request may be repeated.
+    ///
+    /// Not for HTTP, where a `500` arrives as `Ok`: see [`http`](RetryPolicy::http).
+    pub fn results() -> RetryPolicyBuilder<Results, Results> {
+        RetryPolicyBuilder::new(Results, Results)
+    }
+}
+
+impl<C, P> RetryPolicy<C, P> {
+    /// Starts the clock of one request.
+    pub(super) fn begin(&mut self) {
+        self.session.deadline = self.settings.deadline.and_then(|deadline| now().checked_add(deadline));
+    }
+
+    /// Counts and marks an attempt that is about to be made, and keeps a copy where another could follow.
+    pub(super) fn send<Req, Res>(&mut self, request: &mut Req) -> Option<Req>
+    where
+        P: Protocol<Req, Res> + CopyRequest<Req>,
+    {
+        self.session.attempts = self.session.attempts.saturating_add(1);
+        // The copy is made before the mark, which is of this attempt alone.
+        let copy = self.copy(request);
+        self.mark_request(request);
+        copy
+    }
+
+    /// Tells the inner service which attempt it gets.
+    pub(super) fn mark_request<Req, Res>(&self, request: &mut Req)
+    where
+        P: Protocol<Req, Res>,
+    {
+        let number = self.session.attempts.saturating_sub(1);
+        self.protocol.mark_request(request, Attempt::new(number, self.session.cause));
+    }
+
+    /// A copy of what is about to be sent, unless it is the last attempt or must not be repeated.
+    pub(super) fn copy<Req, Res>(&self, request: &Req) -> Option<Req>
+    where
+        P: Protocol<Req, Res> + CopyRequest<Req>,
+    {
+        let another = self.session.attempts.max(1) < self.settings.max_attempts;
+        let repeatable = another && (self.settings.non_idempotent || self.protocol.is_idempotent(request));
+        if repeatable { self.protocol.copy(request) } else { None }
+    }
+
+    /// Judges a finished attempt; `copied` says whether there is a request to send again.
+    pub(super) fn next<Req, Res, Err>(&mut self, result: Result<&Res, &Err>, copied: bool) -> Next
+    where
+        C: Retryable<Res, Err>,
+        P: Protocol<Req, Res>,
+    {
+        if !self.classify.is_retryable(result) {
+            let failed = result.is_err() || self.classify.classify(result) == Outcome::Failure;
+            return self.finish(failed.then_some(Stopped::NotRetryable));
+        }
+        if self.session.attempts >= self.settings.max_attempts {
+            return self.finish(Some(Stopped::Exhausted));
+        }
+        if !copied {
+            return self.finish(Some(Stopped::NotRepeatable));
+        }
+        let random = (self.settings.random)();
+        // The growth goes on where a hint takes a wait's place.
+        self.session.backoff = self.settings.backoff.delay(self.session.attempts, self.session.backoff, random);
+        let hint = self.classify.retry_after(result, self.settings.wall_clock.now());
+        let left = self.session.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(now()));
+        match self.settings.wait(self.session.backoff, hint, left, random) {
+            Ok(wait) => {
+                self.session.cause = Some(result.map_or(Cause::Error, |response| self.protocol.cause(response)));
+                trace::debug!(attempts = self.session.attempts, ?wait, cause = ?self.session.cause, "retrying");
+                Next::Retry { wait }
+            }
+            Err(stopped) => self.finish(Some(stopped)),
+        }
+    }
+
+    fn finish(&self, stopped: Option<Stopped>) -> Next {
+        if let Some(stopped) = stopped {
+            trace::debug!(attempts = self.session.attempts, reason = stopped.as_str(), "giving up");
+        }
+        Next::Finish(stopped)
+    }
+
+    /// The error of an attempt that the deadline cut.
+    pub(super) fn cut<Err>(&self) -> RetryError<Err> {
+        self.finish(Some(Stopped::Deadline));
+        RetryError::new(self.session.attempts, Stopped::Deadline, None)
+    }
+
+    /// Tells the caller how many attempts it took.
+    pub(super) fn mark_response<Req, Res>(&self, response: &mut Res, stopped: Option<Stopped>)
+    where
+        P: Protocol<Req, Res>,
+    {
+        self.protocol.mark_response(response, Attempts::new(self.session.attempts, stopped));
+    }
+
+    /// The answer to the caller.
+    pub(super) fn answer<Req, Res, Err>(
+        &self,
+        result: Result<Res, Err>,
+        stopped: Option<Stopped>,
+    ) -> Result<Res, RetryError<Err>>
+    where
+        P: Protocol<Req, Res>,
+    {
+        match result {
+            Ok(mut response) => {
+                self.mark_response(&mut response, stopped);
+                Ok(response)
+            }
+            Err(error) => {
+                Err(RetryError::new(self.session.attempts, stopped.unwrap_or(Stopped::NotRetryable), Some(error)))
+            }
+        }
+    }
+}
+
+impl Settings {
+    /// How long to wait, with `left` until the deadline, or why not to.
+    fn wait(
+        &self,
+        backoff: Duration,
+        hint: Option<Duration>,
+        left: Duration,
+        random: f64,
+    ) -> Result<Duration, Stopped> {
+        // A hint of nothing is no hint: everybody would come back at once.
+        let Some(hint) = hint.filter(|hint| !hint.is_zero()) else {
+            return if backoff < left { Ok(backoff) } else { Err(Stopped::Deadline) };
+        };
+        if hint > self.retry_after_max {
+            return Err(Stopped::HintTooLong);
+        }
+        if hint >= left {
+            return Err(Stopped::Deadline);
+        }
+        // Jitter takes at most half of what the hint leaves, so that the attempt has the other half.
+        let most = backoff::seconds(hint.as_secs_f64() * self.hint_jitter).min((left - hint) / 2);
+        Ok(hint.saturating_add(backoff::scale(most, random)))
+    }
+}

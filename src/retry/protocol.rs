@@ -1,0 +1,107 @@
+//! What a policy has to know about requests and responses beyond their outcome.
+
+use http::{Method, Request, Response};
+
+use super::{Attempt, Attempts, Cause};
+use crate::outcome::{Http, Results};
+
+/// What retries know about a protocol. [`Http`] and [`Results`] implement it.
+pub trait Protocol<Req, Res> {
+    /// Whether sending `request` twice has the effect of sending it once.
+    fn is_idempotent(&self, request: &Req) -> bool;
+
+    /// What `response` says when it makes a retry necessary.
+    fn cause(&self, response: &Res) -> Cause;
+
+    /// Puts `attempt` where the inner service finds it, if there is such a place.
+    fn mark_request(&self, request: &mut Req, attempt: Attempt);
+
+    /// Puts `attempts` where the caller finds it, if there is such a place.
+    fn mark_response(&self, response: &mut Res, attempts: Attempts);
+}
+
+/// How a request is copied. [`Http`] and [`Results`] clone it, [`CopyWith`] calls a function.
+pub trait CopyRequest<Req> {
+    /// A copy to send later, or none where this request can only be sent once.
+    fn copy(&self, request: &Req) -> Option<Req>;
+}
+
+/// Idempotent are `GET`, `HEAD`, `PUT`, `DELETE`, `OPTIONS` and `TRACE` (RFC 9110 §9.2.2), and every request with an
+/// `Idempotency-Key`.
+impl<B, ResB> Protocol<Request<B>, Response<ResB>> for Http {
+    fn is_idempotent(&self, request: &Request<B>) -> bool {
+        const IDEMPOTENT: [Method; 6] =
+            [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE];
+        IDEMPOTENT.contains(request.method()) || request.headers().contains_key("idempotency-key")
+    }
+
+    fn cause(&self, response: &Response<ResB>) -> Cause {
+        Cause::Status(response.status())
+    }
+
+    fn mark_request(&self, request: &mut Request<B>, attempt: Attempt) {
+        request.extensions_mut().insert(attempt);
+    }
+
+    fn mark_response(&self, response: &mut Response<ResB>, attempts: Attempts) {
+        response.extensions_mut().insert(attempts);
+    }
+}
+
+impl<B: Clone> CopyRequest<Request<B>> for Http {
+    fn copy(&self, request: &Request<B>) -> Option<Request<B>> {
+        Some(request.clone())
+    }
+}
+
+/// Every request counts as idempotent, and there is no place for marks.
+impl<Req, Res> Protocol<Req, Res> for Results {
+    fn is_idempotent(&self, _: &Req) -> bool {
+        true
+    }
+
+    fn cause(&self, _: &Res) -> Cause {
+        Cause::Response
+    }
+
+    fn mark_request(&self, _: &mut Req, _: Attempt) {}
+
+    fn mark_response(&self, _: &mut Res, _: Attempts) {}
+}
+
+impl<Req: Clone> CopyRequest<Req> for Results {
+    fn copy(&self, request: &Req) -> Option<Req> {
+        Some(request.clone())
+    }
+}
+
+/// A protocol whose requests a function copies: see [`copy_with`](super::RetryPolicyBuilder::copy_with).
+#[derive(Clone, Copy, Debug)]
+pub struct CopyWith<P, F> {
+    pub(super) protocol: P,
+    pub(super) copy: F,
+}
+
+impl<P: Protocol<Req, Res>, F, Req, Res> Protocol<Req, Res> for CopyWith<P, F> {
+    fn is_idempotent(&self, request: &Req) -> bool {
+        self.protocol.is_idempotent(request)
+    }
+
+    fn cause(&self, response: &Res) -> Cause {
+        self.protocol.cause(response)
+    }
+
+    fn mark_request(&self, request: &mut Req, attempt: Attempt) {
+        self.protocol.mark_request(request, attempt);
+    }
+
+    fn mark_response(&self, response: &mut Res, attempts: Attempts) {
+        self.protocol.mark_response(response, attempts);
+    }
+}
+
+impl<P, F: Fn(&Req) -> Option<Req>, Req> CopyRequest<Req> for CopyWith<P, F> {
+    fn copy(&self, request: &Req) -> Option<Req> {
+        (self.copy)(request)
+    }
+}
