@@ -12,7 +12,7 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// `rule` continues "the setting must be ...".
-    #[cfg(any(feature = "breaker", feature = "retry"))]
+    #[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
     pub(crate) fn new(setting: &'static str, rule: &'static str, value: impl fmt::Display) -> Self {
         Self { setting, rule, value: value.to_string() }
     }

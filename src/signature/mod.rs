@@ -2,7 +2,6 @@
 
 mod body; // in within bounds, out as it came
 mod credentials; // the secret itself, in a header
-mod error;
 mod future; // reads, verifies, calls
 mod layer; // settings
 mod mac; // the keyed hash
@@ -11,11 +10,10 @@ mod scheme; // providers, as data
 mod secret; // what both sides know
 mod service; // judges the headers
 mod signer; // the other side
-mod verify; // the verdict // what is wrong with a setting
+mod verify; // the verdict
 
 pub use self::{
     body::VerifiedBody,
-    error::ConfigError,
     future::ResponseFuture,
     layer::SignatureLayer,
     mac::Hash,

@@ -5,8 +5,7 @@ use std::{fmt, sync::Arc};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
-use super::error::ConfigError;
-use crate::trace::warn;
+use crate::{ConfigError, trace::warn};
 
 /// Shorter secrets than this are accepted with a warning: they can be guessed from one signed message.
 const WEAK: usize = 16;
@@ -22,7 +21,7 @@ const WEAK: usize = 16;
 /// let secret = Secret::new("an example of a secret")?.label("2026-01");
 /// assert_eq!(format!("{secret:?}"), "Secret(..)");
 /// assert!(Secret::new("").is_err());
-/// # Ok::<_, portcullis::signature::ConfigError>(())
+/// # Ok::<_, portcullis::ConfigError>(())
 /// ```
 ///
 /// A secret with white space around it, or shorter than 16 bytes, is accepted, and a `tracing` warning says so: the first
@@ -63,12 +62,13 @@ impl Secret {
             KeyEncoding::Base64 => STANDARD.decode(text).ok(),
             KeyEncoding::Whsec => STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok(),
         };
-        Self::from_bytes(Zeroizing::new(decoded.ok_or(ConfigError::new("secret", "is not in the scheme's encoding"))?))
+        let unreadable = || ConfigError::new("secret", "written in the scheme's encoding", "not");
+        Self::from_bytes(Zeroizing::new(decoded.ok_or_else(unreadable)?))
     }
 
     fn from_bytes(bytes: Zeroizing<Vec<u8>>) -> Result<Self, ConfigError> {
         if bytes.is_empty() {
-            return Err(ConfigError::new("secret", "must not be empty"));
+            return Err(ConfigError::new("secret", "one byte or longer", "empty"));
         }
         if bytes.len() != bytes.trim_ascii().len() {
             warn!("a signature secret begins or ends with white space");

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use super::{Encoding, Grammar, Names, Part, Scheme, Segment, Timestamp, timestamp::Place};
-use crate::signature::{ConfigError, KeyEncoding, mac::Hash};
+use crate::{
+    ConfigError,
+    signature::{KeyEncoding, mac::Hash},
+};
 
 /// Makes a [`Scheme`]; see [`Scheme::builder`].
 #[derive(Clone, Debug)]
@@ -100,7 +103,7 @@ impl SchemeBuilder {
         let families = header.len();
         let family = |names: Vec<HeaderName>, setting| match names.len() {
             count if count == 1 || count == families => Ok(names),
-            _ => Err(ConfigError::new(setting, "needs one header name, or as many as the signature header has")),
+            count => Err(ConfigError::new(setting, "one header, or as many as the signature has", count)),
         };
 
         if let Grammar::List { entries, pair, key } = &self.grammar {
@@ -108,7 +111,7 @@ impl SchemeBuilder {
         }
 
         let Some((Segment::Body, before)) = self.signed.split_last() else {
-            return Err(ConfigError::new("signed", "must end with the body"));
+            return Err(ConfigError::new("signed", "segments that end with the body", "not"));
         };
         let mut prefix = Vec::with_capacity(before.len());
         for segment in before {
@@ -117,17 +120,23 @@ impl SchemeBuilder {
                 Segment::Header(aliases) => Part::Header(family(names(aliases, "signed")?, "signed")?),
                 Segment::Timestamp => Part::Timestamp,
                 Segment::Context => Part::Context,
-                Segment::Body => return Err(ConfigError::new("signed", "must hold the body once")),
+                Segment::Body => return Err(ConfigError::new("signed", "segments that hold the body once", "not")),
             });
         }
 
         let signs_time = prefix.iter().any(|part| matches!(part, Part::Timestamp));
         let timestamp_headers = match &self.timestamp {
-            None if signs_time => return Err(ConfigError::new("timestamp", "is signed, and not set")),
-            Some(_) if !signs_time => return Err(ConfigError::new("timestamp", "proves nothing unless it is signed")),
+            None if signs_time => return Err(ConfigError::new("timestamp", "set, since it is signed", "not")),
+            Some(_) if !signs_time => {
+                return Err(ConfigError::new("timestamp", "signed, since it proves nothing else", "not"));
+            }
             Some(Timestamp { place: Place::Header(aliases), .. }) => family(names(aliases, "timestamp")?, "timestamp")?,
             Some(Timestamp { place: Place::List(_), .. }) if !matches!(self.grammar, Grammar::List { .. }) => {
-                return Err(ConfigError::new("timestamp", "has a list key, and the signature header is no list"));
+                return Err(ConfigError::new(
+                    "timestamp",
+                    "in a header, since the signature is in no list",
+                    "in a list",
+                ));
             }
             _ => Vec::new(),
         };
@@ -148,25 +157,27 @@ impl SchemeBuilder {
 
 fn names(names: &Names, setting: &'static str) -> Result<Vec<HeaderName>, ConfigError> {
     if names.0.is_empty() {
-        return Err(ConfigError::new(setting, "needs the name of a header"));
+        return Err(ConfigError::new(setting, "the name of a header", "empty"));
     }
-    let parse = |name: &String| HeaderName::try_from(name.as_str());
-    names
-        .0
-        .iter()
-        .map(parse)
-        .collect::<Result<_, _>>()
-        .map_err(|_| ConfigError::new(setting, "is not the name of a header"))
+    let parse = |name: &String| {
+        let unreadable = |_| ConfigError::new(setting, "the name of a header", format_args!("{name:?}"));
+        HeaderName::try_from(name.as_str()).map_err(unreadable)
+    };
+    names.0.iter().map(parse).collect()
 }
 
 /// Separators must not occur in what they separate, or a list could be read in two ways.
 fn check_list(entries: char, pair: char, key: &str) -> Result<(), ConfigError> {
     let in_encodings = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
     if entries == pair || entries == '=' || in_encodings(entries) || in_encodings(pair) {
-        return Err(ConfigError::new("list", "has a separator that can occur in what it separates"));
+        return Err(ConfigError::new(
+            "list",
+            "separated by what cannot occur in a signature",
+            format_args!("{entries:?} and {pair:?}"),
+        ));
     }
     if key.is_empty() || key.contains([entries, pair]) {
-        return Err(ConfigError::new("list", "needs a key without separators"));
+        return Err(ConfigError::new("list", "under a key without separators", format_args!("{key:?}")));
     }
     Ok(())
 }

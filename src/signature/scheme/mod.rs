@@ -20,10 +20,10 @@ pub use self::{
 };
 use self::{grammar::Grammar, timestamp::Place};
 use super::{
-    ConfigError, KeyEncoding, Reason, Secret,
+    KeyEncoding, Reason, Secret,
     mac::{Hash, Tag},
 };
-use crate::time::UnixTime;
+use crate::{ConfigError, time::UnixTime};
 
 /// How a provider signs: plain data, with profiles for some providers and a [builder](Self::builder) for all others.
 ///
@@ -40,7 +40,7 @@ use crate::time::UnixTime;
 ///     .signed([Segment::Timestamp, Segment::literal("."), Segment::Body])
 ///     .build()?;
 /// assert_eq!(stripe.name(), "stripe");
-/// # Ok::<_, portcullis::signature::ConfigError>(())
+/// # Ok::<_, portcullis::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Scheme {
