@@ -1,4 +1,68 @@
-//! Layers for [`tower`] services that know when to stop.
+//! Layers for [`tower`](https://docs.rs/tower) services that know when to stop: they let in only authentic webhooks, stop
+//! calling a service that is failing, and try again with manners.
+//!
+//! | Module | What it does | Refuses with |
+//! | --- | --- | --- |
+//! | [`signature`] | verifies webhooks and shared credentials before the body reaches a handler | a response: 401, 413, 408, 400 |
+//! | [`breaker`] | stops calling a service that fails or is slow, and asks gently whether it is well again | [`BreakerError`](breaker::BreakerError) |
+//! | [`retry`] | repeats what may be repeated, with jitter, and waits as long as the server asks | the last result, in a [`RetryError`](retry::RetryError) where it is an error |
+//! | [`fallback`] | answers in place of an error or of a bad response | nothing |
+//!
+//! [`outcome`] says what a finished call counts as, and [`time`] how tests move the clock.
+//!
+//! # The order of layers
+//!
+//! ```text
+//! outgoing   request ─▶ fallback ─▶ retry ─▶ breaker ─▶ timeout ─▶ the service that may fail
+//! incoming   webhook ─▶ limits on concurrency ─▶ signature ─▶ decompression ─▶ your handler
+//! ```
+//!
+//! * The **breaker inside retry**: every attempt is counted, and an open circuit ends the retries, since it is never retried.
+//! * The **timeout inside the breaker**: a call that hangs ends as a failure. A timeout outside works too, if the circuit
+//!   knows what [`slow_call`](breaker::CircuitBuilder::slow_call) is.
+//! * The **fallback outermost**: its answers are never taken for the service's.
+//!
+//! # Example
+//!
+//! ```
+//! use std::{io, time::Duration};
+//! use http::{Request, Response};
+//! use portcullis::{
+//!     BoxError,
+//!     breaker::{Circuit, CircuitBreakerLayer, State},
+//!     fallback::FallbackLayer,
+//!     retry::{Backoff, RetryLayer, RetryPolicy},
+//! };
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn, timeout::TimeoutLayer};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+//! let circuit = Circuit::builder("customer-api").consecutive_failures(5).build()?;
+//! let backoff = Backoff::exponential(Duration::from_millis(100), Duration::from_secs(10));
+//! let retries = RetryPolicy::http().max_attempts(3).backoff(backoff).build()?;
+//!
+//! let down = service_fn(async |_: Request<()>| Err::<Response<&str>, _>(io::Error::other("connection refused")));
+//! let mut client = ServiceBuilder::new() // outermost first
+//!     .layer(FallbackLayer::new(|result| Ok::<_, BoxError>(result.unwrap_or(Response::new("from the cache")))))
+//!     .layer(RetryLayer::new(retries))
+//!     .layer(CircuitBreakerLayer::http(circuit.clone()))
+//!     .layer(TimeoutLayer::new(Duration::from_secs(10)))
+//!     .service(down);
+//!
+//! for _ in 0..2 {
+//!     let response = client.ready().await?.call(Request::new(())).await?;
+//!     assert_eq!(*response.body(), "from the cache");
+//! }
+//! // Two requests of at most three attempts each; the fifth failure opened the circuit, and the sixth was not sent.
+//! assert_eq!(circuit.snapshot().state, State::Open);
+//! assert_eq!(circuit.snapshot().failures, 5);
+//! # Ok::<(), BoxError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # Features
+//!
+//! `breaker`, `retry`, `signature` and `tracing` are on by default; `test-util` adds the clocks of [`time`] that tests move.
+//! A feature adds, and never changes what another part does.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -19,3 +83,8 @@ pub use config::ConfigError;
 
 /// The error type of boxed stacks, as `tower` has it.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Compiles the examples of the README.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
