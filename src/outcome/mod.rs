@@ -21,6 +21,7 @@
 //! ```
 
 mod http;
+mod http_date;
 mod rejection;
 mod retry_after;
 
