@@ -50,7 +50,6 @@ impl Civil {
             return None;
         }
         let mut date = Self::default();
-        let mut month = Vec::with_capacity(3);
         for (&byte, &place) in text.iter().zip(layout) {
             let field = match place {
                 b'y' => &mut date.year,
@@ -59,17 +58,16 @@ impl Civil {
                 b'h' => &mut date.hour,
                 b'm' => &mut date.minute,
                 b's' => &mut date.second,
-                b'#' => {
-                    month.push(byte);
-                    continue;
-                }
+                b'#' => continue,
                 other if byte == other => continue,
                 _ => return None,
             };
             let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
             *field = *field * 10 + digit;
         }
-        date.month = MONTHS.iter().zip(1..).find_map(|(name, number)| (month == *name).then_some(number))?;
+        let at = layout.iter().position(|&place| place == b'#')?;
+        let month = &text[at..at + 3];
+        date.month = MONTHS.iter().zip(1..).find_map(|(name, number)| (month == name.as_slice()).then_some(number))?;
         Some(date)
     }
 
@@ -182,7 +180,7 @@ mod tests {
 
     /// The calendar, one day after the other.
     fn naive(days: u64) -> (u64, usize, u64) {
-        let leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+        let leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
         let (mut year, mut month, mut day) = (1970, 0, 1);
         for _ in 0..days {
             let lengths = [31, 28 + u64::from(leap(year)), 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];

@@ -55,7 +55,7 @@ impl Backoff {
         Self(Kind::Exponential { base, max, factor: 2.0, jitter: Jitter::Full })
     }
 
-    /// The same wait every time, without jitter.
+    /// The same wait every time. For one with jitter, take an exponential one and the factor 1.
     pub const fn constant(wait: Duration) -> Self {
         Self(Kind::Constant(wait))
     }
@@ -96,7 +96,7 @@ impl Backoff {
     /// It never panics and never exceeds the cap, whatever it is given.
     #[must_use]
     pub fn delay(&self, retry: u32, previous: Duration, random: f64) -> Duration {
-        let random = random.max(0.0).min(1.0);
+        let random = if random.is_nan() { 0.0 } else { random.clamp(0.0, 1.0) };
         let (base, max, factor, jitter) = match &self.0 {
             Kind::Exponential { base, max, factor, jitter } => (*base, *max, *factor, *jitter),
             Kind::Constant(wait) => return *wait,

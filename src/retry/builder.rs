@@ -110,12 +110,15 @@ impl<C, P> RetryPolicyBuilder<C, P> {
     ///
     /// # Errors
     ///
-    /// If there are no attempts, a backoff's factor is below 1 or not finite, or the hint jitter is negative or not
-    /// finite.
+    /// If `max_attempts` or `deadline` is 0, or `factor` (at least 1) or `hint_jitter` (at least 0) is out of range or
+    /// not finite.
     pub fn build(self) -> Result<RetryPolicy<C, P>, ConfigError> {
-        let Settings { max_attempts, hint_jitter, ref backoff, .. } = self.settings;
+        let Settings { max_attempts, deadline, hint_jitter, ref backoff, .. } = self.settings;
         if max_attempts == 0 {
             return Err(ConfigError::new("max_attempts", "at least 1", max_attempts));
+        }
+        if deadline == Some(Duration::ZERO) {
+            return Err(ConfigError::new("deadline", "longer than nothing", "0s"));
         }
         if !(hint_jitter.is_finite() && hint_jitter >= 0.0) {
             return Err(ConfigError::new("hint_jitter", "a finite number of at least 0", hint_jitter));

@@ -1,15 +1,103 @@
-//! Retries that know when to stop.
+//! Retries: tries again what may succeed the next time, and knows when to stop.
+//!
+//! Use it for calls that fail now and then for reasons that pass by themselves, and that do no harm when they arrive twice.
+//! Put a [circuit breaker](crate::breaker) inside: retries mend a short fault, and multiply the load of a long one.
+//!
+//! ```
+//! use std::time::Duration;
+//! use http::{Request, Response, header::RETRY_AFTER};
+//! use portcullis::{BoxError, retry::{Attempt, Attempts, Backoff, RetryLayer, RetryPolicy}};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+//! let policy = RetryPolicy::http()
+//!     .max_attempts(4)
+//!     .backoff(Backoff::exponential(Duration::from_millis(200), Duration::from_secs(10)))
+//!     .deadline(Duration::from_secs(20))
+//!     .build()?;
+//! let mut client = ServiceBuilder::new().layer(RetryLayer::new(policy)).service(service_fn(
+//!     async |request: Request<&'static str>| {
+//!         Ok::<_, BoxError>(match request.extensions().get::<Attempt>().map(Attempt::number) {
+//!             Some(0) => Response::builder().status(429).header(RETRY_AFTER, "5").body("not now")?,
+//!             Some(1) => Response::builder().status(503).body("still busy")?,
+//!             _ => Response::new("hello"),
+//!         })
+//!     },
+//! ));
+//!
+//! let start = tokio::time::Instant::now();
+//! let response = client.ready().await?.call(Request::new("")).await?;
+//! assert_eq!(*response.body(), "hello");
+//! assert_eq!(response.extensions().get::<Attempts>().unwrap().count(), 3);
+//! // The server's five seconds, and not a moment less.
+//! assert!(start.elapsed() >= Duration::from_secs(5));
+//!
+//! // Nobody knows what a POST has done, so it is sent once.
+//! let response = client.ready().await?.call(Request::post("/order").body("")?).await?;
+//! assert_eq!(response.status(), 429);
+//! # Ok::<(), BoxError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # What is tried again
+//!
+//! A call, if all of these hold; [`Stopped`] names the one that did not:
+//!
+//! 1. Its result is [`Retryable`](crate::outcome::Retryable). A rejection by an open circuit is not.
+//! 2. It was not the last of [`max_attempts`](RetryPolicyBuilder::max_attempts), which count the first.
+//! 3. Its request may be repeated: over HTTP it is idempotent by its method, or has an `Idempotency-Key`, or
+//!    [`retry_non_idempotent`](RetryPolicyBuilder::retry_non_idempotent) was chosen; and it could be copied.
+//! 4. The next wait ends before the [`deadline`](RetryPolicyBuilder::deadline), and the server asks for no more than
+//!    [`retry_after_max`](RetryPolicyBuilder::retry_after_max).
+//!
+//! Otherwise the caller gets the last response as it is, with [`Attempts`] in its extensions, or the last error in a
+//! [`RetryError`].
+//!
+//! # How long it waits
+//!
+//! As [`Backoff`] has it, with randomness that is drawn for each wait, so that no two requests walk in step. Where the
+//! response has a `Retry-After` (see [`retry_after`](crate::outcome::retry_after)), that takes the place of this one wait: it
+//! is never shortened, and lengthened by at most [`hint_jitter`](RetryPolicyBuilder::hint_jitter). A hint of zero, or of a
+//! date that has passed, is none.
+//!
+//! The failed response, its connection and its place in a concurrency limit are given back before the wait begins.
+//!
+//! # Order
+//!
+//! ```text
+//! fallback ─▶ retry ─▶ breaker ─▶ timeout of one attempt ─▶ service
+//! ```
+//!
+//! Outside the breaker, so that each attempt is counted and an open circuit ends the retries; outside the timeout, so that
+//! each attempt has the whole of it. A concurrency limit inside retry is not held during a wait, one outside is.
+//!
+//! # How it differs from `tower::retry`
+//!
+//! A `Policy` there has to be written by the user. This one is made of settings, and its service sees more: the first attempt
+//! carries its number too, a running attempt is cut at the deadline, the last attempt makes no copy of the request and is
+//! judged all the same, and the response is dropped before the wait. A [`RetryPolicy`] also implements
+//! `tower::retry::Policy`, whose documentation here says what is lost that way.
+//!
+//! # What it costs
+//!
+//! A call that succeeds copies its request (unless it is its only attempt), clones the inner service and the policy's plain
+//! data, and puts two marks into HTTP extensions. No lock, no box, no task; no clock is read unless there is a deadline.
+//!
+//! # What it does not do
+//!
+//! It does not copy a body that is no `Clone`: such a request needs [`copy_with`](RetryPolicyBuilder::copy_with). It judges
+//! a response by its head, so an error in the body that follows is not seen: read the body inside if it matters.
 
-mod attempt;
-mod backoff;
-mod builder;
-mod error;
-mod future;
-mod layer;
-mod policy;
-mod protocol;
-mod service;
-mod tower;
+mod attempt; // the marks
+mod backoff; // how long to wait
+mod builder; // its settings
+mod error; // what the caller is told
+mod future; // the others
+mod layer; // what the user stacks
+mod policy; // what follows an attempt
+mod protocol; // what may be repeated, and where marks go
+mod service; // the first attempt
+mod tower; // the same for tower's own service
 
 pub use self::{
     attempt::{Attempt, Attempts, Cause, Stopped},

@@ -32,7 +32,7 @@ pub(super) struct Settings {
     pub(super) random: fn() -> f64,
 }
 
-/// How far one request has got. It is blank in the policy that the user holds, and lives in each request's own clone.
+/// How far one request has got. It stays blank in the policy that requests share; each works on a clone of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Session {
     pub(super) attempts: u32,
@@ -132,8 +132,8 @@ impl<C, P> RetryPolicy<C, P> {
     }
 
     fn finish(&self, stopped: Option<Stopped>) -> Next {
-        if let Some(stopped) = stopped {
-            trace::debug!(attempts = self.session.attempts, reason = stopped.as_str(), "giving up");
+        if stopped.is_some() {
+            trace::debug!(attempts = self.session.attempts, reason = stopped.map(Stopped::as_str), "giving up");
         }
         Next::Finish(stopped)
     }
