@@ -6,10 +6,10 @@ use http::Response;
 use tower_layer::Layer;
 
 use super::{
-    MAX_SECRETS, Scheme, Secret,
+    Scheme, Secret,
+    keyring::{Keyring, Keys},
     refusal::{Bare, Refusal},
     service::VerifySignature,
-    verify::Keys,
 };
 use crate::time::WallClock;
 
@@ -26,7 +26,7 @@ pub struct SignatureLayer<R = Bare> {
 #[derive(Clone)]
 pub(super) struct Gate<R> {
     pub(super) scheme: Scheme,
-    pub(super) keys: Arc<Keys>,
+    pub(super) keyring: Keyring,
     pub(super) max_body: usize,
     pub(super) body_timeout: Duration,
     pub(super) credentials: bool,
@@ -37,11 +37,11 @@ pub(super) struct Gate<R> {
 impl SignatureLayer {
     /// Requests signed by `scheme` with `secret`.
     pub fn new(scheme: Scheme, secret: Secret) -> Self {
-        let keys = Arc::new(Keys::new(&scheme, secret));
+        let keyring = Keyring::new(scheme.hash(), Keys::of(scheme.hash(), secret));
         Self {
             gate: Gate {
                 scheme,
-                keys,
+                keyring,
                 max_body: 1024 * 1024,
                 body_timeout: Duration::from_secs(5),
                 credentials: false,
@@ -57,12 +57,21 @@ impl<R> SignatureLayer<R> {
     ///
     /// # Panics
     ///
-    /// When there are [`MAX_SECRETS`] already.
+    /// When there are [`MAX_SECRETS`](super::MAX_SECRETS) already.
     #[track_caller]
     pub fn also_accept(mut self, secret: Secret) -> Self {
-        assert!(self.gate.keys.len() < MAX_SECRETS, "also_accept: a layer takes at most {MAX_SECRETS} secrets");
-        Arc::make_mut(&mut self.gate.keys).push(&self.gate.scheme, secret);
+        let hash = self.gate.scheme.hash();
+        let mut keys = Keys::clone(&self.gate.keyring.keys());
+        keys.push(hash, secret).unwrap_or_else(|error| panic!("also_accept: {error}"));
+        // A ring of its own: clones of this layer that were made before keep theirs.
+        self.gate.keyring = Keyring::new(hash, keys);
         self
+    }
+
+    /// A handle to swap the accepted secrets while the layer's services run. Take it once they are all given.
+    #[must_use]
+    pub fn keyring(&self) -> Keyring {
+        self.gate.keyring.clone()
     }
 
     /// The largest body that is read, in bytes; a larger one is answered 413. Default: 1 MiB.
@@ -103,8 +112,8 @@ impl<R> SignatureLayer<R> {
     where
         F: Fn(&Refusal) -> Response<ResB>,
     {
-        let Gate { scheme, keys, max_body, body_timeout, credentials, clock, refuse: _ } = self.gate;
-        SignatureLayer { gate: Gate { scheme, keys, max_body, body_timeout, credentials, clock, refuse } }
+        let Gate { scheme, keyring, max_body, body_timeout, credentials, clock, refuse: _ } = self.gate;
+        SignatureLayer { gate: Gate { scheme, keyring, max_body, body_timeout, credentials, clock, refuse } }
     }
 }
 
@@ -126,7 +135,7 @@ impl<R> std::fmt::Debug for Gate<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("SignatureLayer")
             .field("scheme", &self.scheme.name())
-            .field("secrets", &self.keys.len())
+            .field("secrets", &self.keyring.labels())
             .field("max_body_bytes", &self.max_body)
             .field("body_timeout", &self.body_timeout)
             .field("accept_credentials", &self.credentials)

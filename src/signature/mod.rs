@@ -1,8 +1,92 @@
-//! Signatures.
+//! Lets a request through only when it proves who sent it: by a signature over its body, or by a shared credential.
+//!
+//! ```
+//! use std::convert::Infallible;
+//! use bytes::Bytes;
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::Full;
+//! use portcullis::signature::{Scheme, Secret, SignatureLayer, Signer, Verified, VerifiedBody};
+//! use tower::{ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let webhooks = ServiceBuilder::new()
+//!     .layer(
+//!         SignatureLayer::new(Scheme::cognigy(), Secret::new("the secret of this year")?)
+//!             .also_accept(Secret::new("the secret of last year")?),
+//!     )
+//!     .service(service_fn(async |request: Request<VerifiedBody>| {
+//!         let by = request.extensions().get::<Verified>().map(|verified| verified.key_label().to_owned());
+//!         assert_eq!(by.as_deref(), Some("second"));
+//!         Ok::<_, Infallible>(Response::new(request.into_body().into_bytes()))
+//!     }));
+//!
+//! let mut request = Request::new(Full::new(Bytes::from("{}")));
+//! let refused = webhooks.clone().oneshot(request.clone()).await?;
+//! assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
+//!
+//! Signer::new(Scheme::cognigy(), Secret::new("the secret of last year")?).sign(request.headers_mut(), b"{}")?;
+//! let accepted = webhooks.oneshot(request).await?;
+//! assert_eq!(accepted.body(), "{}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What it is for
+//!
+//! Whoever can reach a webhook's URL can post to it. The layer stands in the way of those who
+//!
+//! * make requests up, or change what they have seen: they lack the secret, and learn nothing about it from answers or
+//!   from the time that those take;
+//! * repeat an old request, as far as the scheme signs the time: within its tolerance a copy is as good as the first;
+//! * send bodies without end, or a byte a second: what an unproven request costs in memory and time is bounded.
+//!
+//! It does not encrypt, and it knows no senders but those who hold a secret. A [credential](SignatureLayer::accept_credentials)
+//! vouches for its sender and not for the body, so it is as safe as the connection that it comes over.
+//!
+//! # Order of checks
+//!
+//! 1. **Headers**, before the body is polled once: the signature's header is there, once, and written as the scheme has it;
+//!    so are the headers that are signed with it; the timestamp is near enough to now. With credentials switched on, every one
+//!    that is present is good. Otherwise 401.
+//! 2. **The declared length**: more than [the cap](SignatureLayer::max_body_bytes) is 413.
+//! 3. **The body**, within the cap (413) and [a deadline](SignatureLayer::body_timeout) (408); an error in it is 400. Each
+//!    frame goes through the MAC of every accepted secret as it arrives. Memory is taken for what has come, never for what is
+//!    announced, and long hashing lets other tasks run in between.
+//! 4. **The verdict**: every MAC is compared with every signature in the header, in constant time and without an early exit.
+//!    No match is 401.
+//! 5. A clone of the inner service is made ready and sees the request: head unchanged, its frames as they came, its trailers,
+//!    and [`Verified`] in its extensions.
+//!
+//! [Refusals](Refusal) are responses, so the inner service's error type is kept. Their bodies are empty unless
+//! [`refuse_with`](SignatureLayer::refuse_with) fills them, and nothing that a refusal holds, logs or answers with comes from
+//! the request or from a secret.
+//!
+//! # Where it belongs
+//!
+//! * **Outside of all that touches bodies**: a signature covers the bytes as they were sent. Decompression, JSON parsing and
+//!   printing, a proxy that normalises line ends, each breaks it; put decompression inside, with a limit of its own.
+//! * **Inside of a bound on concurrency**: the layer is always ready and holds no place of the inner service while it reads, so
+//!   unproven requests are bounded by what is outside of it. Each may take the cap in memory.
+//! * **With a synchronised clock** where timestamps are signed: the tolerance, mostly 300 s, has to cover both clocks' errors.
+//! * Headers and trailers that the scheme does not sign are the sender's or a proxy's word, also in a verified request.
+//!
+//! # NICE Cognigy
+//!
+//! NICE Cognigy itself sends no signature. `X-Cognigy-Signature` is this crate's convention: a transformer or a Function of
+//! the flow adds it ([`Scheme::cognigy`]). Its HTTP Request node can send a credential without any of that
+//! ([`SignatureLayer::accept_credentials`]).
+//!
+//! # Other providers
+//!
+//! A [`Scheme`] is data. [`Scheme::github`] is ready made; others are [built](Scheme::builder) in a few lines, with header
+//! names that may be known at run time alone. All HMAC schemes whose signed content ends with the body can be written so;
+//! schemes with public keys cannot.
 
 mod body; // in within bounds, out as it came
 mod credentials; // the secret itself, in a header
 mod future; // reads, verifies, calls
+mod keyring; // the accepted secrets
 mod layer; // settings
 mod mac; // the keyed hash
 mod refusal; // what is answered
@@ -15,6 +99,7 @@ mod verify; // the verdict
 pub use self::{
     body::VerifiedBody,
     future::ResponseFuture,
+    keyring::Keyring,
     layer::SignatureLayer,
     mac::Hash,
     refusal::{Bare, Reason, Refusal, RefusalKind, Refuse},
@@ -27,5 +112,5 @@ pub use self::{
 
 /// As many secrets are accepted by one layer.
 pub const MAX_SECRETS: usize = 4;
-/// As many signatures are read from one header.
+/// As many signatures are read from one header; one with more is refused as malformed.
 pub const MAX_SIGNATURES: usize = 16;

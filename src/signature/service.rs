@@ -52,7 +52,7 @@ where
         let (gate, (head, body)) = (&self.gate, request.into_parts());
         let check = Check::begin(
             &gate.scheme,
-            Arc::clone(&gate.keys),
+            gate.keyring.keys(),
             gate.credentials,
             &head.headers,
             &head.extensions,

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+use subtle::{Choice, ConstantTimeEq};
 
 use super::{
-    MAX_SECRETS, Reason, Scheme, Secret, credentials,
+    Reason, Scheme, credentials,
+    keyring::{Keys, first},
     mac::{Mac, Tag},
 };
 use crate::time::UnixTime;
@@ -55,47 +56,6 @@ impl Verified {
     }
 }
 
-/// The secrets that are accepted, at least one, as keyed states.
-#[derive(Clone)]
-pub(super) struct Keys(Vec<Key>);
-
-#[derive(Clone)]
-struct Key {
-    mac: Mac,
-    credential: Tag,
-    label: Arc<str>,
-}
-
-impl Keys {
-    pub(super) fn new(scheme: &Scheme, first: Secret) -> Self {
-        let mut keys = Self(Vec::with_capacity(1));
-        keys.push(scheme, first);
-        keys
-    }
-
-    /// Adds one more, of at most [`MAX_SECRETS`].
-    pub(super) fn push(&mut self, scheme: &Scheme, secret: Secret) {
-        const LABELS: [&str; MAX_SECRETS] = ["first", "second", "third", "fourth"];
-        let (mac, credential) = (Mac::new(scheme.hash(), secret.bytes()), credentials::blind(secret.bytes()));
-        let label = secret.into_label().unwrap_or_else(|| LABELS[self.0.len()].into());
-        self.0.push(Key { mac, credential, label });
-    }
-
-    pub(super) const fn len(&self) -> usize {
-        self.0.len()
-    }
-}
-
-/// The first that hit. All are looked at, and which one it was does not show in the time.
-fn first(hits: impl Iterator<Item = Choice>) -> Option<usize> {
-    const NONE: u8 = u8::MAX;
-    let mut first = NONE;
-    for (index, hit) in (0..NONE).zip(hits) {
-        first.conditional_assign(&index, hit & first.ct_eq(&NONE));
-    }
-    (first != NONE).then_some(usize::from(first))
-}
-
 /// A request whose headers are good, and the MACs that its body has yet to bear out.
 pub(super) struct Check {
     keys: Arc<Keys>,
@@ -120,13 +80,13 @@ impl Check {
         let mut check = Self { keys, macs: Vec::new(), signatures: Vec::new(), timestamp: None, credential: None };
         if credentials {
             for presented in credentials::read(headers)?.into_iter().flatten() {
-                let hits = check.keys.0.iter().map(|key| key.credential.ct_eq(&presented));
+                let hits = check.keys.iter().map(|key| key.credential.ct_eq(&presented));
                 check.credential = Some(first(hits).ok_or(Reason::Mismatch)?);
             }
         }
         if check.credential.is_none() || scheme.is_in(headers) {
             let claim = scheme.read(headers, now)?;
-            check.macs.extend(check.keys.0.iter().map(|key| key.mac.clone()));
+            check.macs.extend(check.keys.iter().map(|key| key.mac.clone()));
             scheme
                 .feed(&claim, headers, extensions, |bytes| check.macs.iter_mut().for_each(|mac| mac.update(bytes)))?;
             check.signatures = claim.signatures;
@@ -156,7 +116,7 @@ impl Check {
             signatures.iter().fold(Choice::from(0), |hit, signature| hit | tag.ct_eq(signature))
         });
         let key = if signed { first(hits) } else { self.credential };
-        let key = &self.keys.0[key.ok_or(Reason::Mismatch)?];
+        let key = key.and_then(|key| self.keys.get(key)).ok_or(Reason::Mismatch)?;
         Ok(Verified {
             scheme: scheme.shared_name(),
             signed,

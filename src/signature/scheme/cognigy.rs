@@ -10,6 +10,7 @@ impl Scheme {
     /// [`accept_credentials`](crate::signature::SignatureLayer::accept_credentials).
     ///
     /// Nothing in it says when it was signed, so whoever records a request can send it again.
+    #[must_use]
     pub fn cognigy() -> Self {
         Self::bare("cognigy", "x-cognigy-signature")
     }

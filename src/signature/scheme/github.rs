@@ -11,6 +11,7 @@ impl Scheme {
     /// Source: [GitHub, validating webhook deliveries][source].
     ///
     /// [source]: https://docs.github.com/en/webhooks/using-webhooks/validating-webhook-deliveries
+    #[must_use]
     pub fn github() -> Self {
         let mut scheme = Self::bare("github", "x-hub-signature-256");
         scheme.grammar = Grammar::Prefix("sha256=".into());

@@ -2,6 +2,7 @@
 
 mod builder; // schemes from data
 mod grammar; // how the header is written
+mod rfc3339; // dates
 mod template; // what is signed
 mod timestamp; // when, and how long ago
 

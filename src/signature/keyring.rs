@@ -1,0 +1,130 @@
+//! The accepted secrets, as keyed states, to be swapped while requests are running.
+
+use std::{
+    fmt,
+    ops::Deref,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use super::{
+    MAX_SECRETS, Secret, credentials,
+    mac::{Hash, Mac, Tag},
+};
+use crate::ConfigError;
+
+/// The secrets that a layer accepts: a handle to swap them while it runs, from [`SignatureLayer::keyring`].
+///
+/// [`SignatureLayer::keyring`]: super::SignatureLayer::keyring
+///
+/// ```
+/// use portcullis::signature::{Scheme, Secret, SignatureLayer};
+///
+/// let old = Secret::new("the secret of last year")?.label("2025");
+/// let layer = SignatureLayer::new(Scheme::github(), old.clone());
+/// let keyring = layer.keyring();
+///
+/// keyring.replace([Secret::new("the secret of this year")?.label("2026"), old])?;
+/// assert_eq!(&*keyring.labels()[0], "2026");
+/// assert!(keyring.replace([]).is_err());
+/// # Ok::<_, portcullis::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Keyring {
+    hash: Hash,
+    keys: Arc<RwLock<Arc<Keys>>>,
+}
+
+impl Keyring {
+    pub(super) fn new(hash: Hash, keys: Keys) -> Self {
+        Self { hash, keys: Arc::new(RwLock::new(Arc::new(keys))) }
+    }
+
+    /// Accepts these from now on, and no others; a request whose headers were judged before is judged by those of then.
+    ///
+    /// # Errors
+    ///
+    /// When there are none, or more than [`MAX_SECRETS`]; nothing changes then.
+    pub fn replace(&self, secrets: impl IntoIterator<Item = Secret>) -> Result<(), ConfigError> {
+        let mut keys = Keys(Vec::with_capacity(MAX_SECRETS));
+        for secret in secrets {
+            keys.push(self.hash, secret)?;
+        }
+        if keys.is_empty() {
+            return Err(ConfigError::new("secrets", "at least one", "none"));
+        }
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        Ok(())
+    }
+
+    /// The labels of the accepted secrets.
+    #[must_use]
+    pub fn labels(&self) -> Vec<Arc<str>> {
+        self.keys().iter().map(|key| Arc::clone(&key.label)).collect()
+    }
+
+    /// The secrets of this moment. The lock is held for as long as a counter takes.
+    pub(super) fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Keyring").field(&self.labels()).finish()
+    }
+}
+
+/// At least one key, and at most [`MAX_SECRETS`].
+#[derive(Clone)]
+pub(super) struct Keys(Vec<Key>);
+
+/// What is kept of a secret.
+#[derive(Clone)]
+pub(super) struct Key {
+    pub(super) mac: Mac,
+    pub(super) credential: Tag,
+    pub(super) label: Arc<str>,
+}
+
+impl Keys {
+    pub(super) fn of(hash: Hash, secret: Secret) -> Self {
+        Self(vec![Key::new(hash, secret, 0)])
+    }
+
+    pub(super) fn push(&mut self, hash: Hash, secret: Secret) -> Result<(), ConfigError> {
+        if self.len() == MAX_SECRETS {
+            return Err(ConfigError::new("secrets", "at most four", "one more"));
+        }
+        self.0.push(Key::new(hash, secret, self.len()));
+        Ok(())
+    }
+}
+
+impl Key {
+    /// The key at `place`, which is below [`MAX_SECRETS`].
+    fn new(hash: Hash, secret: Secret, place: usize) -> Self {
+        const LABELS: [&str; MAX_SECRETS] = ["first", "second", "third", "fourth"];
+        let (mac, credential) = (Mac::new(hash, secret.bytes()), credentials::blind(secret.bytes()));
+        Self { mac, credential, label: secret.into_label().unwrap_or_else(|| LABELS[place].into()) }
+    }
+}
+
+impl Deref for Keys {
+    type Target = [Key];
+
+    fn deref(&self) -> &[Key] {
+        &self.0
+    }
+}
+
+/// The first that hit. All are looked at, and which one it was does not show in the time.
+pub(super) fn first(hits: impl Iterator<Item = Choice>) -> Option<usize> {
+    const NONE: u8 = u8::MAX;
+    let mut first = NONE;
+    for (index, hit) in (0..NONE).zip(hits) {
+        first.conditional_assign(&index, hit & first.ct_eq(&NONE));
+    }
+    (first != NONE).then_some(usize::from(first))
+}

@@ -1,0 +1,217 @@
+//! Every vector of `data/signature_vectors.json`, through the layer: published by standards and vendors, or derived from
+//! those. Providers without a profile are built from data, as a user would.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use portcullis::{
+    signature::{
+        Encoding, Hash, KeyEncoding, Refusal, Scheme, SchemeBuilder, Segment, SignatureLayer, SignedContext, Signer,
+        Timestamp, Unit, Verified, VerifiedBody,
+    },
+    time::{ManualWallClock, UnixTime},
+};
+use serde::Deserialize;
+use tower::{Layer, ServiceExt, service_fn};
+
+#[derive(Deserialize)]
+struct Vector {
+    id: String,
+    provider: String,
+    secret: String,
+    body_utf8: Option<String>,
+    body_b64: Option<String>,
+    headers: Vec<(String, String)>,
+    context: Option<SignedUrl>,
+    now_unix: Option<u64>,
+    tolerance_s: Option<u64>,
+    valid: bool,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct SignedUrl {
+    notification_url: String,
+}
+
+impl Vector {
+    fn all() -> Vec<Self> {
+        serde_json::from_str(include_str!("data/signature_vectors.json")).unwrap()
+    }
+
+    fn body(&self) -> Bytes {
+        match (&self.body_utf8, &self.body_b64) {
+            (Some(text), None) => text.clone().into(),
+            (None, Some(base64)) => STANDARD.decode(base64).unwrap().into(),
+            _ => panic!("{}: one body", self.id),
+        }
+    }
+
+    fn tolerance(&self) -> Duration {
+        self.tolerance_s.map_or(Duration::MAX, Duration::from_secs)
+    }
+
+    fn scheme(&self) -> Scheme {
+        let bare = |header: &str| Scheme::builder(self.provider.as_str()).header(header);
+        let families = |headers: [&str; 2]| Scheme::builder(self.provider.as_str()).header(headers);
+        let time = |timestamp: Timestamp| timestamp.tolerance(self.tolerance());
+        let listed = |builder: SchemeBuilder, at, between| {
+            builder.timestamp(time(Timestamp::list_key(at))).signed([
+                Segment::Timestamp,
+                Segment::literal(between),
+                Segment::Body,
+            ])
+        };
+        let v0 = |builder: SchemeBuilder, at: &str| {
+            builder.prefix("v0=").timestamp(time(Timestamp::header(at))).signed([
+                Segment::literal("v0:"),
+                Segment::Timestamp,
+                Segment::literal(":"),
+                Segment::Body,
+            ])
+        };
+        let builder = match self.provider.as_str() {
+            "cognigy" => return Scheme::cognigy(),
+            "github" => return Scheme::github(),
+            "hmac_sha256_hex" => bare("x-signature").key_encoding(KeyEncoding::Hex),
+            "hmac_sha512_hex" => bare("x-signature").hash(Hash::Sha512),
+            "hmac_sha512_base64" => bare("x-signature").hash(Hash::Sha512).encoding(Encoding::Base64),
+            "meta" => bare("X-Hub-Signature-256").prefix("sha256="),
+            "genesys_open_messaging" => bare("X-Hub-Signature-256").prefix("sha256=").encoding(Encoding::Base64),
+            "stripe" => listed(bare("Stripe-Signature").list(',', '=', "v1"), "t", "."),
+            "jambonz" => listed(bare("Jambonz-Signature").list(',', '=', "v1"), "t", "."),
+            "paddle" => listed(bare("Paddle-Signature").list(';', '=', "h1"), "ts", ":"),
+            "slack" => v0(bare("X-Slack-Signature"), "X-Slack-Request-Timestamp"),
+            "zoom" => v0(bare("x-zm-signature"), "x-zm-request-timestamp"),
+            "standard_webhooks" | "svix" => families(["webhook-signature", "svix-signature"])
+                .versioned("v1")
+                .encoding(Encoding::Base64)
+                .key_encoding(KeyEncoding::Whsec)
+                .timestamp(time(Timestamp::header(["webhook-timestamp", "svix-timestamp"])))
+                .signed([
+                    Segment::header(["webhook-id", "svix-id"]),
+                    Segment::literal("."),
+                    Segment::Timestamp,
+                    Segment::literal("."),
+                    Segment::Body,
+                ]),
+            "shopify" => families(["X-Shopify-Hmac-Sha256", "Shopify-Hmac-Sha256"]).encoding(Encoding::Base64),
+            // The time that Linear signs is in the body, in `webhookTimestamp`: its judge is whoever parses that.
+            "linear" => bare("Linear-Signature"),
+            "square" => bare("x-square-hmacsha256-signature")
+                .encoding(Encoding::Base64)
+                .signed([Segment::Context, Segment::Body]),
+            "dropbox" => bare("X-Dropbox-Signature"),
+            "twitch" => bare("Twitch-Eventsub-Message-Signature")
+                .prefix("sha256=")
+                .timestamp(time(Timestamp::header("Twitch-Eventsub-Message-Timestamp").unit(Unit::Rfc3339)))
+                .signed([Segment::header("Twitch-Eventsub-Message-Id"), Segment::Timestamp, Segment::Body]),
+            other => panic!("{}: unknown provider {other}", self.id),
+        };
+        builder.build().unwrap_or_else(|error| panic!("{}: {error}", self.id))
+    }
+
+    fn now(&self) -> ManualWallClock {
+        ManualWallClock::new(UnixTime::from_secs(self.now_unix.unwrap_or(1_700_000_000)))
+    }
+
+    fn request(&self, size: usize) -> Request<Frames> {
+        let mut request = Request::new(Frames { left: self.body(), size });
+        for (name, value) in &self.headers {
+            // Header values are Latin-1 in the vectors, so that any byte can be written.
+            let value: Vec<u8> = value.chars().map(|c| u8::try_from(u32::from(c)).unwrap()).collect();
+            request.headers_mut().append(HeaderName::try_from(name).unwrap(), HeaderValue::from_bytes(&value).unwrap());
+        }
+        if let Some(context) = &self.context {
+            request.extensions_mut().insert(SignedContext(context.notification_url.clone().into()));
+        }
+        request
+    }
+}
+
+/// A body in frames of `size` bytes.
+struct Frames {
+    left: Bytes,
+    size: usize,
+}
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if self.left.is_empty() {
+            return Poll::Ready(None);
+        }
+        let length = self.size.min(self.left.len());
+        Poll::Ready(Some(Ok(Frame::data(self.left.split_to(length)))))
+    }
+}
+
+async fn echo(request: Request<VerifiedBody>) -> Result<Response<Bytes>, Infallible> {
+    assert!(request.extensions().get::<Verified>().unwrap().is_signed());
+    Ok(Response::new(request.into_body().into_bytes()))
+}
+
+/// The reason is put where no user should put it: into the answer.
+fn telltale(refusal: &Refusal) -> Response<Bytes> {
+    Response::builder().status(refusal.status()).body(refusal.as_str().into()).unwrap()
+}
+
+#[tokio::test]
+async fn every_vector_is_judged_as_it_says() {
+    let vectors = Vector::all();
+    assert_eq!(vectors.len(), 79);
+    for vector in vectors {
+        let scheme = vector.scheme();
+        let secret = scheme.secret(&vector.secret).unwrap();
+        let layer = SignatureLayer::new(scheme, secret).wall_clock(vector.now().clock()).refuse_with(telltale);
+        for size in [1, 7, usize::MAX] {
+            let response = layer.layer(service_fn(echo)).oneshot(vector.request(size)).await.unwrap();
+            if vector.valid {
+                assert_eq!(response.status(), StatusCode::OK, "{}: {:?}", vector.id, response.body());
+                assert_eq!(response.body(), &vector.body(), "{}", vector.id);
+            } else {
+                let reason = match vector.reason.as_deref() {
+                    Some("ambiguous") => "repeated",
+                    reason => reason.unwrap(),
+                };
+                assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{}", vector.id);
+                assert_eq!(response.body(), reason, "{}", vector.id);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_signer_makes_is_verified_and_nothing_else() {
+    for vector in Vector::all().into_iter().filter(|vector| vector.valid) {
+        let scheme = vector.scheme();
+        let clock = vector.now().clock();
+        let layer =
+            SignatureLayer::new(scheme.clone(), scheme.secret(&vector.secret).unwrap()).wall_clock(clock.clone());
+        let mut signer = Signer::new(scheme.clone(), scheme.secret(&vector.secret).unwrap()).wall_clock(clock);
+        if let Some(context) = &vector.context {
+            signer = signer.context(context.notification_url.clone());
+        }
+        let mut request = vector.request(usize::MAX);
+        // The first of two families is the one that a signer writes.
+        for (alias, name) in [("svix-id", "webhook-id"), ("svix-signature", "webhook-signature")] {
+            if let Some(value) = request.headers_mut().remove(alias) {
+                request.headers_mut().insert(name, value);
+            }
+        }
+        request.headers_mut().remove("shopify-hmac-sha256");
+        signer.sign(request.headers_mut(), &vector.body()).unwrap();
+        let response = layer.layer(service_fn(echo)).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{}", vector.id);
+    }
+}
