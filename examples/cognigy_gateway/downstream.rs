@@ -1,0 +1,250 @@
+//! The stack that calls the downstream, outermost layer first: retry, breaker, token, span and metrics, timeout.
+//!
+//! The innermost service reads the whole answer within its bound, so that every layer judges the complete one.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client as HyperClient, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use portcullis::{
+    BoxError, ConfigError,
+    breaker::{BreakerError, Circuit, CircuitBreakerLayer, HalfOpen},
+    outcome::AsRejection,
+    retry::{Attempt, Backoff, Cause, Jitter, RetryError, RetryLayer, RetryPolicy},
+    time::Clock,
+};
+use tower::{
+    Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn, timeout::error::Elapsed,
+    util::BoxCloneSyncService,
+};
+use tracing::{Instrument, Span, field::Empty, info_span};
+
+use crate::{
+    metrics,
+    settings::{BaseUrl, Settings},
+    trace::TraceContext,
+};
+
+pub(crate) type Request = http::Request<Full<Bytes>>;
+pub(crate) type Answer = Response<Content>;
+pub(crate) type Failed = RetryError<BreakerError<CallError>>;
+/// Calls with retries, through the circuit.
+pub(crate) type Client = BoxCloneSyncService<Request, Answer, Failed>;
+/// Calls past the circuit, once: for health checks.
+pub(crate) type Direct = BoxCloneSyncService<Request, Answer, BoxError>;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Whole(Bytes),
+    TooLong,
+}
+
+/// Why an attempt brought no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CallError {
+    /// It took longer than `DOWNSTREAM_TIMEOUT`.
+    Timeout,
+    /// No connection, or one that broke off.
+    Unreachable,
+}
+
+impl AsRejection for CallError {}
+
+/// The circuit that both routes share, since they share one downstream.
+pub(crate) fn circuit(settings: &Settings) -> Result<Circuit, ConfigError> {
+    let mut circuit = Circuit::builder("downstream")
+        .failure_rate(settings.breaker_error_rate)
+        .slow_call(settings.breaker_slow_call)
+        .slow_call_rate(settings.breaker_slow_rate)
+        .minimum_calls(settings.breaker_min_calls.into())
+        .window(settings.breaker_window)
+        .open_for(settings.breaker_open_for)
+        .half_open(
+            HalfOpen::permits(settings.breaker_probes)
+                .successes(settings.probe_successes())
+                .timeout(settings.breaker_half_open_timeout),
+        );
+    // Each of these is off at zero.
+    if settings.breaker_consecutive_failures > 0 {
+        circuit = circuit.consecutive_failures(settings.breaker_consecutive_failures);
+    }
+    if settings.breaker_failures > 0 {
+        circuit = circuit.failures(settings.breaker_failures.into());
+    }
+    if !settings.breaker_mean_latency.is_zero() {
+        circuit = circuit.mean_latency(settings.breaker_mean_latency);
+    }
+    circuit.build()
+}
+
+/// Where the downstream is, and what it takes to call it.
+pub(crate) struct Downstream {
+    base: BaseUrl,
+    token: Option<HeaderValue>,
+    http: HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    timeout: Duration,
+    max_bytes: usize,
+}
+
+impl Downstream {
+    pub(crate) fn new(settings: &Settings, base: BaseUrl) -> Self {
+        let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+        Self {
+            base,
+            token: settings.downstream_bearer_token.as_ref().and_then(|token| token.bearer()),
+            http: HyperClient::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector),
+            timeout: settings.downstream_timeout,
+            max_bytes: settings.downstream_max_bytes.get(),
+        }
+    }
+
+    /// Calls that are repeated until `deadline`, each attempt through `circuit`.
+    pub(crate) fn client(
+        &self,
+        settings: &Settings,
+        circuit: &Circuit,
+        deadline: Duration,
+    ) -> Result<Client, ConfigError> {
+        let policy = RetryPolicy::http()
+            .max_attempts(settings.retry_max_attempts)
+            .backoff(
+                Backoff::exponential(settings.retry_base_delay, settings.retry_max_delay)
+                    .jitter(Jitter::Additive(settings.retry_jitter)),
+            )
+            .retry_after_max(settings.retry_after_max)
+            .hint_jitter(0.1)
+            .deadline(deadline)
+            .build()?;
+        let stack = ServiceBuilder::new()
+            .layer(RetryLayer::new(policy))
+            .layer(CircuitBreakerLayer::http(circuit.clone()))
+            .map_request(bearer(self.token.clone()))
+            .layer(layer_fn(|inner| service_fn(move |request| attempt(Clone::clone(&inner), request))))
+            .timeout(self.timeout)
+            .service(self.exchange());
+        Ok(BoxCloneSyncService::new(stack))
+    }
+
+    /// Single calls that the circuit does not see.
+    pub(crate) fn direct(&self) -> Direct {
+        let stack = ServiceBuilder::new()
+            .map_request(bearer(self.token.clone()))
+            .timeout(self.timeout)
+            .service(self.exchange());
+        BoxCloneSyncService::new(stack)
+    }
+
+    /// A request to `path`; a POST carries JSON and the key that makes it safe to repeat.
+    pub(crate) fn post(&self, path: &str, body: Bytes, key: &str, trace: &TraceContext) -> Request {
+        let mut request = http::Request::post(self.base.join(path))
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::ACCEPT, "application/json")
+            .header("idempotency-key", key)
+            .body(Full::new(body))
+            .expect("a task id can be a header");
+        trace.put(request.headers_mut());
+        request
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Request {
+        let mut request = Request::default();
+        *request.uri_mut() = self.base.join(path);
+        request
+    }
+
+    /// The innermost service: one exchange, with the whole answer.
+    fn exchange(
+        &self,
+    ) -> impl Service<Request, Response = Answer, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static {
+        let (http, max_bytes) = (self.http.clone(), self.max_bytes);
+        service_fn(move |request| {
+            let http = http.clone();
+            async move {
+                let (head, body) = http.request(request).await?.into_parts();
+                let content = match Limited::new(body, max_bytes).collect().await {
+                    Ok(body) => Content::Whole(body.to_bytes()),
+                    Err(error) if error.is::<LengthLimitError>() => Content::TooLong,
+                    Err(error) => return Err(error),
+                };
+                Ok(Response::from_parts(head, content))
+            }
+        })
+    }
+}
+
+/// Puts the token on requests.
+fn bearer(token: Option<HeaderValue>) -> impl Fn(Request) -> Request + Clone {
+    move |mut request| {
+        if let Some(token) = &token {
+            request.headers_mut().insert(header::AUTHORIZATION, token.clone());
+        }
+        request
+    }
+}
+
+/// One attempt, with its span and its metrics.
+async fn attempt<S>(inner: S, request: Request) -> Result<Answer, CallError>
+where
+    S: Service<Request, Response = Answer, Error = BoxError>,
+{
+    let (number, previous) =
+        request.extensions().get::<Attempt>().map_or((0, None), |attempt| (attempt.number(), attempt.previous()));
+    if let Some(cause) = previous {
+        metrics::retried(match cause {
+            Cause::Status(status) => Some(status),
+            _ => None,
+        });
+    }
+    let span = info_span!(
+        "downstream_api_call",
+        http.request.method = Method::as_str(request.method()),
+        url.full = %request.uri(),
+        http.response.status_code = Empty,
+        retry.attempt = number,
+    );
+    let clock = Clock::precise();
+    let began = clock.now();
+    let result = inner.oneshot(request).instrument(span.clone()).await;
+    metrics::attempted(clock.now().since(began));
+    span.in_scope(|| judge(&span, result))
+}
+
+/// Says in the attempt's span how it ended.
+fn judge(span: &Span, result: Result<Answer, BoxError>) -> Result<Answer, CallError> {
+    match result {
+        Ok(answer) => {
+            let status: StatusCode = answer.status();
+            span.record("http.response.status_code", status.as_u16());
+            if status.is_client_error() || status.is_server_error() {
+                tracing::warn!(status = status.as_u16(), "the downstream answered with an error");
+            }
+            Ok(answer)
+        }
+        Err(error) if error.is::<Elapsed>() => {
+            tracing::warn!("the downstream did not answer in time");
+            Err(CallError::Timeout)
+        }
+        Err(error) => {
+            tracing::warn!(error = causes(error.as_ref()), "the downstream cannot be reached");
+            Err(CallError::Unreachable)
+        }
+    }
+}
+
+/// An error and what lies behind it, on one line.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

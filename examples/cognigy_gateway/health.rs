@@ -1,0 +1,33 @@
+//! `GET /health`: the circuit and the queue, for load balancers and people.
+
+use axum::{extract::State, response::Response};
+use http::StatusCode;
+use portcullis::breaker;
+use serde_json::json;
+
+use crate::{
+    proxied::whole_seconds,
+    routes::{Gateway, answer},
+};
+
+pub(crate) async fn health(State(gateway): State<Gateway>) -> Response {
+    let ready = gateway.queue.ping().await.is_ok();
+    let circuit = gateway.circuit.snapshot();
+    let (code, status) = match circuit.state {
+        _ if !ready => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        breaker::State::Closed => (StatusCode::OK, "ok"),
+        _ => (StatusCode::OK, "degraded"),
+    };
+    let body = json!({
+        "status": status,
+        "circuit": {
+            "state": circuit.state.as_str(),
+            "errorRate": circuit.failure_rate(),
+            "slowRate": circuit.slow_rate(),
+            "calls": circuit.calls,
+            "retryAfter": circuit.retry_after.map(whole_seconds),
+        },
+        "queue": { "backend": "sqlite", "ready": ready },
+    });
+    answer(code, &body)
+}

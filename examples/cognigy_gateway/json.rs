@@ -1,0 +1,93 @@
+//! JSON that is checked, and passed on as it was written.
+//!
+//! Raw values keep numbers of any size and every escape as they came. They are skipped over without recursion, so that no
+//! depth of nesting can overflow the stack.
+
+use std::fmt;
+
+use serde::{
+    Deserializer as _,
+    de::{MapAccess, Visitor},
+};
+use serde_json::value::RawValue;
+
+/// The value that `bytes` hold, if they are UTF-8 JSON and nothing else.
+pub(crate) fn parse(bytes: &[u8]) -> Option<&RawValue> {
+    serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
+}
+
+/// The members of `object` that have one of these names, if it is an object; of repeated ones the last counts.
+pub(crate) fn members<'a, const N: usize>(object: &'a RawValue, names: [&str; N]) -> Option<[Option<&'a RawValue>; N]> {
+    serde_json::Deserializer::from_str(object.get()).deserialize_map(Members(names)).ok()
+}
+
+struct Members<'n, const N: usize>([&'n str; N]);
+
+impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
+    type Value = [Option<&'de RawValue>; N];
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = [None; N];
+        // Names are read raw too: one that is no Unicode text, such as a lone surrogate, is still JSON.
+        while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
+            let name = text(name);
+            if let Some(at) = self.0.iter().position(|wanted| name.as_deref() == Some(*wanted)) {
+                found[at] = Some(value);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// The text of a string, if it is one that can be held as Unicode.
+pub(crate) fn text(string: &RawValue) -> Option<String> {
+    serde_json::from_str(string.get()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn member<'a>(object: &'a RawValue, name: &str) -> Option<&'a str> {
+        members(object, [name])?[0].map(RawValue::get)
+    }
+
+    #[test]
+    fn only_utf8_json_is_json() {
+        for good in ["null", " 1 ", "[]", r#""\ud800""#, "1e999999", "-0.0", "123456789012345678901234567890"] {
+            assert_eq!(parse(good.as_bytes()).map(RawValue::get), Some(good.trim()), "{good}");
+        }
+        for bad in
+            ["", " ", "nul", "{", "{}x", "[1,]", "'a'", "01", "\"\n\"", "\u{feff}{}", "NaN", r#""\x""#, r#""\ud8""#]
+        {
+            assert!(parse(bad.as_bytes()).is_none(), "{bad}");
+        }
+        assert!(parse(b"\"\xff\"").is_none());
+        assert!(parse(b"\"\xed\xa0\x80\"").is_none());
+    }
+
+    #[test]
+    fn deep_nesting_is_json_and_no_stack_overflow() {
+        let depth = 500_000;
+        let deep = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse(deep.as_bytes()).is_some());
+        let object = format!("{{\"a\":{deep}}}");
+        assert_eq!(member(parse(object.as_bytes()).unwrap(), "a"), Some(deep.as_str()));
+        assert!(parse("[".repeat(depth).as_bytes()).is_none());
+    }
+
+    #[test]
+    fn members_are_found_as_they_were_written() {
+        let object = parse(br#"{"n": 1.00e+2 , "\u006e2":[1, 2], "\ud800": 0, "n3":"a\u0062"}"#).unwrap();
+        assert_eq!(member(object, "n"), Some("1.00e+2"));
+        assert_eq!(member(object, "n2"), Some("[1, 2]"));
+        assert_eq!(member(object, "n3"), Some(r#""a\u0062""#));
+        assert_eq!(member(object, "n4"), None);
+        assert_eq!(member(parse(br#"{"a":1,"a":2}"#).unwrap(), "a"), Some("2"));
+        assert!(members(parse(b"[]").unwrap(), ["a"]).is_none());
+    }
+}

@@ -1,0 +1,207 @@
+//! A gateway between NICE Cognigy's webhooks and a REST API that may be slow, rate limited or down.
+//!
+//! It shows every layer of `portcullis` at work: [`routes`] verifies signatures, [`downstream`] is the stack of retry and
+//! circuit breaker that both webhooks call through, [`lookup`] puts the fallback around it, and [`probe`] closes the circuit
+//! without waiting for live calls. `cargo run --example cognigy_gateway` needs no settings; `--help` lists them.
+
+mod dialog;
+mod downstream;
+mod duration;
+mod health;
+mod json;
+mod logging;
+mod lookup;
+mod metrics;
+mod probe;
+mod proxied;
+mod queue;
+mod queued;
+mod routes;
+mod server;
+mod settings;
+mod shutdown;
+mod simulator;
+mod status;
+mod trace;
+mod worker;
+
+use std::{
+    io::Write,
+    net::{Ipv4Addr, SocketAddr},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use portcullis::{
+    ConfigError,
+    signature::{Scheme, Secret, SignatureLayer, Signer},
+};
+use tokio::{join, net::TcpListener, time::timeout};
+
+use crate::{
+    downstream::Downstream,
+    logging::NOTICE,
+    queue::{Queue, Sqlite},
+    routes::Gateway,
+    settings::{BaseUrl, Settings, Stop},
+    shutdown::{Phase, Shutdown},
+    worker::Worker,
+};
+
+/// How long it may take to put broken-off jobs back.
+const PUT_BACK: Duration = Duration::from_secs(4);
+/// How often recorded metrics are moved into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
+fn main() -> ExitCode {
+    let stopped = match Settings::read() {
+        Ok(settings) => run(settings),
+        Err(Stop::Help(text)) => {
+            let _ = std::io::stdout().write_all(text.as_bytes());
+            return ExitCode::SUCCESS;
+        }
+        Err(Stop::Invalid(line)) => Err(line),
+    };
+    match stopped {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(line) => {
+            eprintln!("error: {}", line.replace('\n', " "));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Starts the gateway and runs it to its end, or says on one line why it cannot start.
+#[tokio::main]
+async fn run(settings: Settings) -> Result<(), String> {
+    let signalled = shutdown::signalled().map_err(|error| format!("no signal can be handled: {error}"))?;
+    let listener = TcpListener::bind(&settings.listen_addr)
+        .await
+        .map_err(|error| format!("LISTEN_ADDR: cannot listen on {}: {error}", settings.listen_addr))?;
+    let address = listener.local_addr().map_err(|error| format!("LISTEN_ADDR: {error}"))?;
+    let store =
+        Sqlite::open(&settings.queue_url, settings.result_ttl).map_err(|error| format!("QUEUE_URL: {error}"))?;
+    let circuit = downstream::circuit(&settings).map_err(named("BREAKER_"))?;
+    let (secret, generated) = secret(&settings);
+    let signature = signature(&settings, &secret).map_err(named("COGNIGY_WEBHOOK_SECRET"))?;
+    let metrics = metrics::Page::install()?;
+
+    let (phase, shutdown) = Shutdown::new();
+    let (base, simulator) = match settings.downstream_url.clone() {
+        Some(base) => (base, None),
+        None => {
+            let simulator = simulator::start(shutdown.clone())
+                .await
+                .map_err(|error| format!("DOWNSTREAM_URL: nothing can be simulated in its place: {error}"))?;
+            (format!("http://{simulator}").parse::<BaseUrl>()?, Some(simulator))
+        }
+    };
+    let downstream = Arc::new(Downstream::new(&settings, base));
+    let client = |deadline| downstream.client(&settings, &circuit, deadline).map_err(named("RETRY_"));
+    let (proxy, jobs) = (client(settings.proxy_deadline)?, client(settings.job_timeout)?);
+    logging::init(&settings)?;
+
+    let settings = Arc::new(settings);
+    let queue = Queue::new(store);
+    let worker = Worker {
+        queue: queue.clone(),
+        lookups: lookup::lookups(jobs),
+        downstream: Arc::clone(&downstream),
+        settings: Arc::clone(&settings),
+        shutdown: shutdown.clone(),
+    };
+    if !settings.health_probe_interval.is_zero() {
+        tokio::spawn(probe::probe(circuit.clone(), settings.health_probe_interval, Arc::clone(&downstream)));
+    }
+    tokio::spawn(upkeep(metrics.clone()));
+    let gateway = Gateway { queue, circuit, downstream, client: proxy, metrics };
+    let router = routes::router(gateway, signature);
+
+    greet(address, generated.then_some(secret.as_str()), simulator);
+    let serving = tokio::spawn(server::serve(listener, router, settings.header_timeout, shutdown));
+    let working = tokio::spawn(worker.run());
+    let running = async { join!(serving, working) };
+    let mut running = std::pin::pin!(running);
+
+    let signal = signalled.await;
+    tracing::info!(signal, "stopping");
+    phase.send_replace(Phase::Draining);
+    if timeout(settings.shutdown_timeout, running.as_mut()).await.is_err() {
+        phase.send_replace(Phase::Cut);
+        let _ = timeout(PUT_BACK, running).await;
+    }
+    Ok(())
+}
+
+/// The configured secret, or one made for this run alone; and whether it was made.
+fn secret(settings: &Settings) -> (String, bool) {
+    match &settings.cognigy_webhook_secret {
+        Some(secret) => (secret.expose().to_owned(), false),
+        None => (hex::encode(rand::random::<[u8; 32]>()), true),
+    }
+}
+
+fn signature(settings: &Settings, secret: &str) -> Result<SignatureLayer, ConfigError> {
+    let layer = SignatureLayer::new(Scheme::cognigy(), Secret::new(secret)?)
+        .max_body_bytes(settings.max_body_bytes.get())
+        .body_timeout(settings.body_timeout);
+    Ok(match &settings.cognigy_webhook_secret_previous {
+        Some(previous) => layer.also_accept(Secret::new(previous.expose())?),
+        None => layer,
+    })
+}
+
+/// Names the gateway's setting in the error of a library's one.
+fn named(prefix: &str) -> impl Fn(ConfigError) -> String {
+    move |error| format!("{prefix}*: {error}")
+}
+
+async fn upkeep(metrics: metrics::Page) {
+    let mut ticks = tokio::time::interval(UPKEEP);
+    loop {
+        ticks.tick().await;
+        metrics.upkeep();
+    }
+}
+
+/// Tells people where to go on. Whoever reads stdout may have gone, which is no reason to stop.
+fn greet(address: SocketAddr, generated: Option<&str>, simulator: Option<SocketAddr>) {
+    let mut stdout = std::io::stdout();
+    let _ = writeln!(stdout, "listening on http://{address}");
+    if let Some(secret) = generated {
+        tracing::warn!(
+            target: NOTICE,
+            "COGNIGY_WEBHOOK_SECRET is not set: a secret was generated for this run, which the commands on stdout use"
+        );
+        for command in commands(address, secret).into_iter().flatten() {
+            let _ = writeln!(stdout, "{command}");
+        }
+    }
+    if let Some(simulator) = simulator {
+        tracing::info!(
+            target: NOTICE,
+            "DOWNSTREAM_URL is not set: a downstream is simulated, which is {} after: curl -X PUT http://{simulator}/simulate/failing",
+            simulator::MOODS
+        );
+    }
+}
+
+/// A signed `curl` command for each style of webhook.
+fn commands(address: SocketAddr, secret: &str) -> Option<[String; 2]> {
+    let mut address = address;
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    let command = |route: &str, body: &str| -> Option<String> {
+        let mut headers = http::HeaderMap::new();
+        Signer::new(Scheme::cognigy(), Secret::new(secret).ok()?).sign(&mut headers, body.as_bytes()).ok()?;
+        let signature = headers.get("x-cognigy-signature")?.to_str().ok()?;
+        Some(format!(
+            "curl -sS http://{address}{route} -H 'Content-Type: application/json' -H 'X-Cognigy-Signature: {signature}' -d '{body}'"
+        ))
+    };
+    let queued = r#"{"conversationId":"demo-1","currentNode":"ask_order","variables":{"customerId":"C-1001"}}"#;
+    let proxied = r#"{"customerId":"C-1001"}"#;
+    Some([command(metrics::QUEUED, queued)?, command(metrics::PROXIED, proxied)?])
+}

@@ -1,0 +1,114 @@
+//! `GET /metrics`: what happened, as Prometheus reads it. Each series is there from the start, at 0.
+
+use std::time::Duration;
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    middleware::Next,
+    response::Response,
+};
+use http::StatusCode;
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use portcullis::breaker::{self, Circuit};
+
+use crate::routes::Gateway;
+
+/// The routes whose requests are counted.
+pub(crate) const QUEUED: &str = "/webhooks/cognigy";
+pub(crate) const PROXIED: &str = "/webhook/cognigy";
+pub(crate) const STATUS: &str = "/webhooks/cognigy/status/{taskId}";
+
+/// What each of them answers.
+const ANSWERS: [(&str, &[u16]); 3] = [
+    (QUEUED, &[200, 400, 401, 408, 413, 503]),
+    (PROXIED, &[200, 400, 401, 408, 413, 502, 503, 504]),
+    (STATUS, &[200, 202, 404, 500, 503]),
+];
+
+/// What a retry follows: the statuses that are worth one, and an error.
+const RETRIED: [&str; 8] = ["408", "425", "429", "500", "502", "503", "504", "error"];
+
+/// From a fast call to one that takes longer than the default timeout.
+const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.5, 5.0, 10.0, 20.0, 30.0];
+
+const REQUESTS: &str = "cognigy_webhook_requests_total";
+const RETRIES: &str = "cognigy_webhook_retries_total";
+const FALLBACKS: &str = "cognigy_webhook_fallbacks_total";
+const TRIPS: &str = "cognigy_circuit_breaker_trips_total";
+const STATE: &str = "cognigy_circuit_breaker_state";
+const DURATION: &str = "cognigy_downstream_duration_seconds";
+
+/// Renders the page.
+#[derive(Clone)]
+pub(crate) struct Page(PrometheusHandle);
+
+impl Page {
+    /// Installs the recorder.
+    pub(crate) fn install() -> Result<Self, String> {
+        let handle = PrometheusBuilder::new()
+            .set_buckets_for_metric(Matcher::Full(DURATION.into()), &BUCKETS)
+            .and_then(PrometheusBuilder::install_recorder)
+            .map_err(|error| error.to_string())?;
+        describe_counter!(REQUESTS, "Webhooks and status requests by route and answer.");
+        describe_counter!(RETRIES, "Attempts that followed a failed one, by what that one ended with.");
+        describe_counter!(FALLBACKS, "Jobs that ended with the fallback.");
+        describe_counter!(TRIPS, "Openings of the circuit, from half-open too.");
+        describe_gauge!(STATE, "1 for the state that the circuit is in, 0 for the others.");
+        describe_histogram!(DURATION, "Single attempts to call the downstream.");
+        for (route, statuses) in ANSWERS {
+            for status in statuses {
+                counter!(REQUESTS, "route" => route, "status" => status.to_string()).absolute(0);
+            }
+        }
+        for status in RETRIED {
+            counter!(RETRIES, "status_code" => status).absolute(0);
+        }
+        counter!(FALLBACKS).absolute(0);
+        // An unused histogram is rendered without buckets, but it is rendered.
+        let _ = histogram!(DURATION);
+        Ok(Self(handle))
+    }
+
+    /// Moves what was recorded into the buckets, so that it does not pile up where nobody reads the page.
+    pub(crate) fn upkeep(&self) {
+        self.0.run_upkeep();
+    }
+
+    fn render(&self, circuit: &Circuit) -> String {
+        let snapshot = circuit.snapshot();
+        counter!(TRIPS).absolute(snapshot.opened);
+        for state in [breaker::State::Closed, breaker::State::Open, breaker::State::HalfOpen] {
+            gauge!(STATE, "state" => state.as_str()).set(f64::from(u8::from(state == snapshot.state)));
+        }
+        self.0.render()
+    }
+}
+
+pub(crate) async fn page(State(gateway): State<Gateway>) -> ([(&'static str, &'static str); 1], String) {
+    ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], gateway.metrics.render(&gateway.circuit))
+}
+
+/// Counts the requests of a route by what they are answered.
+pub(crate) async fn count(route: MatchedPath, request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let (route, status) = (route.as_str().to_owned(), response.status().as_u16().to_string());
+    counter!(REQUESTS, "route" => route, "status" => status).increment(1);
+    response
+}
+
+/// An attempt follows one that ended with this status, or with an error.
+pub(crate) fn retried(after: Option<StatusCode>) {
+    let after = after.map_or_else(|| "error".to_owned(), |status| status.as_u16().to_string());
+    counter!(RETRIES, "status_code" => after).increment(1);
+}
+
+/// An attempt took so long.
+pub(crate) fn attempted(duration: Duration) {
+    histogram!(DURATION).record(duration);
+}
+
+/// A job ended with the fallback.
+pub(crate) fn fell_back() {
+    counter!(FALLBACKS).increment(1);
+}

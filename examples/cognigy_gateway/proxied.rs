@@ -1,0 +1,108 @@
+//! `POST /webhook/cognigy`: calls the downstream while Cognigy waits.
+//!
+//! The call is awaited in the handler: a client that hangs up cancels both.
+
+use std::time::Duration;
+
+use axum::response::Response;
+use http::{HeaderValue, Request, StatusCode, header};
+use portcullis::{
+    breaker::{BreakerError, Rejected},
+    signature::VerifiedBody,
+};
+use serde_json::{json, value::RawValue};
+use tower::ServiceExt;
+use tracing::{Instrument, info_span};
+
+use crate::{
+    downstream::{Answer, CallError, Content, Failed},
+    json,
+    queue::TaskId,
+    routes::{Gateway, answer, raw},
+    trace::TraceContext,
+};
+
+pub(crate) async fn forward(gateway: Gateway, request: Request<VerifiedBody>) -> Response {
+    let trace = TraceContext::of(request.headers());
+    let body = request.into_body().into_bytes();
+    if json::parse(&body).is_none() {
+        return answer(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_json" }));
+    }
+    let key = TaskId::random();
+    let request = gateway.downstream.post("/v2/process/cognigy", body, key.as_str(), &trace);
+    let span = info_span!("process_dialog_event");
+    match gateway.client.oneshot(request).instrument(span).await {
+        Ok(answer) => answered(answer),
+        Err(failed) => unanswered(failed),
+    }
+}
+
+/// The downstream's last answer, good or bad.
+fn answered(response: Answer) -> Response {
+    let status = response.status();
+    let bad = |error: &str| answer(StatusCode::BAD_GATEWAY, &json!({ "error": error, "status": status.as_u16() }));
+    match (status.as_u16(), response.into_body()) {
+        (200..=299, content) => match data(&content) {
+            // Put together by hand around the downstream's text, which is JSON.
+            Some(data) => raw(StatusCode::OK, format!(r#"{{"status":"forwarded","data":{data}}}"#)),
+            None => answer(StatusCode::BAD_GATEWAY, &json!({ "error": "invalid_downstream_response" })),
+        },
+        (429, _) => bad("rate_limited"),
+        _ => bad("downstream_error"),
+    }
+}
+
+/// The JSON of a body; none at all is `null`.
+fn data(content: &Content) -> Option<&str> {
+    match content {
+        Content::Whole(body) if body.trim_ascii().is_empty() => Some("null"),
+        Content::Whole(body) => json::parse(body).map(RawValue::get),
+        Content::TooLong => None,
+    }
+}
+
+/// No answer at all.
+fn unanswered(failed: Failed) -> Response {
+    let (status, error) = match failed.into_inner() {
+        Some(BreakerError::Rejected(rejected)) => return circuit_open(&rejected),
+        Some(BreakerError::Inner(CallError::Unreachable)) => (StatusCode::BAD_GATEWAY, "downstream_unreachable"),
+        // Nothing in it: PROXY_DEADLINE cut the attempt.
+        Some(BreakerError::Inner(CallError::Timeout)) | None => (StatusCode::GATEWAY_TIMEOUT, "downstream_timeout"),
+    };
+    answer(status, &json!({ "error": error }))
+}
+
+fn circuit_open(rejected: &Rejected) -> Response {
+    let seconds = whole_seconds(rejected.retry_after().unwrap_or_default()).max(1);
+    let mut response =
+        answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "circuit_open", "retryAfter": seconds }));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
+}
+
+/// Seconds, rounded up.
+pub(crate) const fn whole_seconds(span: Duration) -> u64 {
+    span.as_secs().saturating_add((span.subsec_nanos() > 0) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_are_rounded_up() {
+        for (millis, seconds) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2)] {
+            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
+        }
+    }
+
+    #[test]
+    fn an_empty_body_is_null_and_json_stays_as_it_is() {
+        let whole = |body: &'static str| Content::Whole(body.into());
+        assert_eq!(data(&whole("")), Some("null"));
+        assert_eq!(data(&whole(" \r\n\t")), Some("null"));
+        assert_eq!(data(&whole(" {\"n\": 1.0} ")), Some("{\"n\": 1.0}"));
+        assert_eq!(data(&whole("<html>")), None);
+        assert_eq!(data(&Content::TooLong), None);
+    }
+}

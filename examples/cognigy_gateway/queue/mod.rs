@@ -1,0 +1,197 @@
+//! The durable queue: jobs under leases, and the results of finished ones.
+//!
+//! A claim takes a job under a lease that ends by itself, so a job whose gateway dies is claimed again. Each claim has a
+//! number of its own, and every later write names it: whoever lost a lease meanwhile can change nothing any more. What a
+//! store has to keep is the trait [`Store`]; everything else here is the same for all of them.
+
+mod sqlite;
+
+use std::{fmt, future::Future, path::PathBuf, pin::Pin, str::FromStr, sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+
+pub(crate) use self::sqlite::Sqlite;
+use crate::trace::TraceContext;
+
+/// How long a claim holds unless it is extended: a job whose gateway died is run again after this.
+pub(crate) const LEASE: Duration = Duration::from_secs(12);
+
+/// The queue as the rest of the gateway sees it.
+#[derive(Clone)]
+pub(crate) struct Queue {
+    store: Arc<dyn Store>,
+    arrived: Arc<Notify>,
+}
+
+/// A job that is not queued yet.
+#[derive(Clone, Debug)]
+pub(crate) struct NewJob {
+    pub(crate) id: TaskId,
+    /// The webhook's body: UTF-8, since it was found to be JSON.
+    pub(crate) event: String,
+    pub(crate) trace: TraceContext,
+}
+
+/// A job that this gateway runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) lease: Lease,
+    pub(crate) event: String,
+    pub(crate) trace: TraceContext,
+    /// How often it was begun, this run included. A run that was broken off in good order is not counted.
+    pub(crate) runs: u32,
+    /// How long ago it was accepted.
+    pub(crate) age: Duration,
+}
+
+/// The right to write to a job: its id, and the number of the claim.
+#[derive(Clone, Debug)]
+pub(crate) struct Lease {
+    pub(crate) id: TaskId,
+    claim: i64,
+}
+
+/// What the status route answers for a finished job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JobResult {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+}
+
+/// What is known of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TaskState {
+    Unknown,
+    Processing,
+    Finished(JobResult),
+}
+
+/// The queue cannot be reached, or cannot be written to.
+#[derive(Debug)]
+pub(crate) struct Unavailable;
+
+/// Whether a write under a lease was accepted: not when the lease was lost.
+pub(crate) type Held = bool;
+
+pub(crate) type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send + 'a>>;
+
+/// What a backend does. All times are its own: gateways that share it share its clock.
+pub(crate) trait Store: Send + Sync {
+    /// Stores a job; it is durable once this resolves.
+    fn push(&self, job: NewJob) -> Reply<'_, ()>;
+    /// Claims up to `count` jobs that are due: queued ones, and those whose lease has ended.
+    fn claim(&self, count: u32) -> Reply<'_, Vec<Job>>;
+    /// Lets a lease end [`LEASE`] from now.
+    fn extend(&self, lease: &Lease) -> Reply<'_, Held>;
+    /// Ends a job; its result is kept for a while.
+    fn finish(&self, lease: &Lease, result: JobResult) -> Reply<'_, Held>;
+    /// Puts a job back, due after `delay`; the run is not counted.
+    fn release(&self, lease: &Lease, delay: Duration) -> Reply<'_, Held>;
+    /// What is known of a task.
+    fn state(&self, id: &TaskId) -> Reply<'_, TaskState>;
+    /// Whether jobs could be stored.
+    fn ping(&self) -> Reply<'_, ()>;
+    /// Deletes results that have expired.
+    fn sweep(&self) -> Reply<'_, ()>;
+}
+
+impl Queue {
+    pub(crate) fn new(store: impl Store + 'static) -> Self {
+        Self { store: Arc::new(store), arrived: Arc::default() }
+    }
+
+    /// Stores a job, and wakes the worker.
+    pub(crate) async fn push(&self, job: NewJob) -> Result<(), Unavailable> {
+        self.store.push(job).await?;
+        self.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Resolves when this gateway has stored a job.
+    pub(crate) async fn arrived(&self) {
+        self.arrived.notified().await;
+    }
+}
+
+impl std::ops::Deref for Queue {
+    type Target = dyn Store;
+
+    fn deref(&self) -> &Self::Target {
+        self.store.as_ref()
+    }
+}
+
+/// 128 random bits: who was not told a task's id cannot guess it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TaskId(String);
+
+impl TaskId {
+    pub(crate) fn random() -> Self {
+        Self(format!("{:032x}", rand::random::<u128>()))
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for TaskId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let hex = |c: u8| c.is_ascii_digit() || (b'a'..=b'f').contains(&c);
+        if text.len() == 32 && text.bytes().all(hex) { Ok(Self(text.to_owned())) } else { Err(()) }
+    }
+}
+
+impl fmt::Display for TaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where the queue lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum QueueUrl {
+    File(PathBuf),
+    Memory,
+}
+
+impl FromStr for QueueUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("sqlite://") {
+            Some(file) if !file.is_empty() => Ok(Self::File(file.into())),
+            _ if text == "sqlite::memory:" => Ok(Self::Memory),
+            _ if text.starts_with("redis:") || text.starts_with("rediss:") => {
+                Err("this gateway keeps its queue in SQLite only: sqlite://FILE or sqlite::memory:".into())
+            }
+            _ => Err("a queue is sqlite://FILE or sqlite::memory:".into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn task_ids_are_read_as_they_are_written() {
+        let id = TaskId::random();
+        assert_eq!(id.as_str().parse(), Ok(id));
+        for text in ["", "0123", "0123456789ABCDEF0123456789ABCDEF", "0123456789abcdef0123456789abcdeg"] {
+            assert!(text.parse::<TaskId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_queue_is_a_file_or_memory() {
+        assert_eq!("sqlite://a/b.db".parse(), Ok(QueueUrl::File("a/b.db".into())));
+        assert_eq!("sqlite:///var/b.db".parse(), Ok(QueueUrl::File("/var/b.db".into())));
+        assert_eq!("sqlite::memory:".parse(), Ok(QueueUrl::Memory));
+        for text in ["", "sqlite://", "sqlite:a.db", "a.db", "redis://localhost", "postgres://x"] {
+            assert!(text.parse::<QueueUrl>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! `POST /webhooks/cognigy`: takes a webhook into the queue.
+
+use axum::response::Response;
+use http::{Request, StatusCode};
+use portcullis::signature::VerifiedBody;
+use serde_json::json;
+
+use crate::{
+    dialog::DialogEvent,
+    queue::{NewJob, TaskId, Unavailable},
+    routes::{Gateway, answer, queue_unavailable},
+    trace::TraceContext,
+};
+
+pub(crate) async fn accept(gateway: Gateway, request: Request<VerifiedBody>) -> Response {
+    let trace = TraceContext::of(request.headers());
+    let body = request.into_body().into_bytes();
+    if let Err(invalid) = DialogEvent::parse(&body) {
+        return answer(StatusCode::BAD_REQUEST, &json!({ "error": invalid.as_str() }));
+    }
+    let id = TaskId::random();
+    let job = NewJob { id: id.clone(), event: String::from_utf8_lossy(&body).into_owned(), trace };
+    match gateway.queue.push(job).await {
+        Ok(()) => {
+            tracing::info!(task_id = %id, "accepted");
+            answer(StatusCode::OK, &json!({ "status": "accepted", "taskId": id.as_str() }))
+        }
+        Err(Unavailable) => queue_unavailable(),
+    }
+}

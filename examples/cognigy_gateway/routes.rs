@@ -1,0 +1,93 @@
+//! The routes, and what stands before the webhooks: a valid signature or credential.
+
+use std::{convert::Infallible, sync::Arc};
+
+use axum::{
+    Router,
+    extract::Request,
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+    routing::{get, post_service},
+};
+use http::{StatusCode, header};
+use portcullis::{
+    breaker::Circuit,
+    signature::{Refusal, RefusalKind, SignatureLayer},
+};
+use serde_json::{Value, json};
+use tower::{Layer, service_fn};
+use tracing::{Instrument, info_span};
+
+use crate::{
+    downstream::{Client, Downstream},
+    health, metrics, proxied,
+    queue::Queue,
+    queued, status,
+};
+
+/// What the routes share.
+#[derive(Clone)]
+pub(crate) struct Gateway {
+    pub(crate) queue: Queue,
+    pub(crate) circuit: Circuit,
+    pub(crate) downstream: Arc<Downstream>,
+    pub(crate) client: Client,
+    pub(crate) metrics: metrics::Page,
+}
+
+/// All routes. `signature` knows the secrets; the proxied route takes them as credentials too.
+pub(crate) fn router(gateway: Gateway, signature: SignatureLayer) -> Router {
+    let signature = signature.refuse_with(refuse);
+    let (accept, forward) = (gateway.clone(), gateway.clone());
+    let queued = signature.clone().layer(service_fn(move |request| never(queued::accept(accept.clone(), request))));
+    let proxied = signature
+        .accept_credentials()
+        .layer(service_fn(move |request| never(proxied::forward(forward.clone(), request))));
+    Router::new()
+        .route(metrics::QUEUED, post_service(queued).layer(from_fn(verifying)))
+        .route(metrics::PROXIED, post_service(proxied).layer(from_fn(verifying)))
+        .route(metrics::STATUS, get(status::status))
+        .route_layer(from_fn(metrics::count))
+        .route("/health", get(health::health))
+        .route("/metrics", get(metrics::page))
+        .with_state(gateway)
+}
+
+/// A handler as a service that does not fail.
+async fn never(handler: impl Future<Output = Response>) -> Result<Response, Infallible> {
+    Ok(handler.await)
+}
+
+async fn verifying(request: Request, next: Next) -> Response {
+    next.run(request).instrument(info_span!("verify_signature")).await
+}
+
+/// The answer to a refused webhook, which is the same for all that is wrong with a signature.
+fn refuse(refusal: &Refusal) -> Response {
+    tracing::warn!(reason = refusal.as_str(), "a webhook was refused");
+    let error = match refusal.kind() {
+        RefusalKind::Unauthorized(_) => "invalid_signature",
+        RefusalKind::BodyTooLarge => "body_too_large",
+        RefusalKind::BodyTimeout => "body_timeout",
+        // Nobody is there to read it.
+        _ => "body_aborted",
+    };
+    answer(refusal.status(), &json!({ "error": error }))
+}
+
+/// A JSON answer.
+pub(crate) fn answer(status: StatusCode, body: &Value) -> Response {
+    raw(status, body.to_string())
+}
+
+/// An answer that is JSON already.
+pub(crate) fn raw(status: StatusCode, body: String) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+/// 503: the queue cannot be reached.
+pub(crate) fn queue_unavailable() -> Response {
+    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "queue_unavailable" }));
+    response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("2"));
+    response
+}

@@ -1,0 +1,29 @@
+//! `GET /webhooks/cognigy/status/{taskId}`: what became of a queued webhook.
+
+use axum::{
+    extract::{Path, State},
+    response::Response,
+};
+use http::StatusCode;
+use serde_json::json;
+
+use crate::{
+    queue::{TaskId, TaskState, Unavailable},
+    routes::{Gateway, answer, queue_unavailable, raw},
+};
+
+pub(crate) async fn status(State(gateway): State<Gateway>, Path(id): Path<String>) -> Response {
+    let state = match id.parse::<TaskId>() {
+        Ok(id) => gateway.queue.state(&id).await,
+        // No task has such an id.
+        Err(()) => Ok(TaskState::Unknown),
+    };
+    match state {
+        Ok(TaskState::Processing) => answer(StatusCode::ACCEPTED, &json!({ "status": "processing" })),
+        Ok(TaskState::Finished(result)) => {
+            raw(StatusCode::from_u16(result.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), result.body)
+        }
+        Ok(TaskState::Unknown) => answer(StatusCode::NOT_FOUND, &json!({ "error": "unknown_task" })),
+        Err(Unavailable) => queue_unavailable(),
+    }
+}
