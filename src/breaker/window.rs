@@ -1,6 +1,6 @@
 //! The sliding windows: what happened lately, by time or by number of calls.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use crate::time::Tick;
 
@@ -18,26 +18,18 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, call: Call) {
-        self.calls += 1;
-        self.failures += u64::from(call.failed);
-        self.slow += u64::from(call.slow);
-        self.latency += u128::from(call.nanos);
-    }
-
-    fn remove(&mut self, call: Call) {
-        self.calls -= 1;
-        self.failures -= u64::from(call.failed);
-        self.slow -= u64::from(call.slow);
-        self.latency -= u128::from(call.nanos);
-    }
-
-    fn merge(mut self, other: Self) -> Self {
+    fn add(&mut self, other: Self) {
         self.calls += other.calls;
         self.failures += other.failures;
         self.slow += other.slow;
         self.latency += other.latency;
-        self
+    }
+
+    fn remove(&mut self, other: Self) {
+        self.calls -= other.calls;
+        self.failures -= other.failures;
+        self.slow -= other.slow;
+        self.latency -= other.latency;
     }
 
     pub(super) fn mean_latency(&self) -> Option<Duration> {
@@ -52,6 +44,12 @@ pub(super) struct Call {
     pub(super) failed: bool,
     pub(super) slow: bool,
     pub(super) nanos: u64,
+}
+
+impl From<Call> for Counts {
+    fn from(Call { failed, slow, nanos }: Call) -> Self {
+        Self { calls: 1, failures: failed.into(), slow: slow.into(), latency: nanos.into() }
+    }
 }
 
 /// The length of a window.
@@ -94,7 +92,7 @@ impl Window {
 
     pub(super) fn clear(&mut self) {
         match self {
-            Self::Time(window) => window.buckets = Default::default(),
+            Self::Time(window) => window.clear(),
             Self::Calls(window) => {
                 window.ring.clear();
                 window.next = 0;
@@ -107,42 +105,46 @@ impl Window {
 /// A ring of buckets, each a tenth of the window.
 ///
 /// A call recorded in bucket `b` counts until bucket `b + 10` begins: between nine tenths of the window and the whole of
-/// it later, and never longer. A bucket names the number it was filled under, so an old one is recognised, not swept.
+/// it later, and never longer.
 #[derive(Debug)]
 pub(super) struct TimeWindow {
     width: u64,
-    buckets: [Bucket; BUCKETS],
+    /// The number of the newest bucket; the ring holds the nine before it.
     latest: u64,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
-    number: u64,
-    counts: Counts,
+    buckets: [Counts; BUCKETS],
+    /// All buckets together, so that a call costs the same however many there are.
+    sum: Counts,
 }
 
 impl TimeWindow {
     fn new(span: Duration) -> Self {
         let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        Self { width: (nanos / BUCKETS as u64).max(1), buckets: Default::default(), latest: 0 }
+        let width = (nanos / BUCKETS as u64).max(1);
+        Self { width, latest: 0, buckets: Default::default(), sum: Counts::default() }
+    }
+
+    fn clear(&mut self) {
+        self.buckets = Default::default();
+        self.sum = Counts::default();
     }
 
     fn record(&mut self, now: Tick, call: Call) {
-        // A thread that read its clock before another one recorded must not write into a bucket that has been reused.
-        self.latest = self.latest.max(self.number(now));
-        let bucket = &mut self.buckets[slot(self.latest)];
-        if bucket.number != self.latest {
-            *bucket = Bucket { number: self.latest, counts: Counts::default() };
+        // A thread that read its clock before another one recorded counts in the newest bucket, and not in an old one.
+        let number = self.number(now).max(self.latest);
+        for begun in (self.latest..number).take(BUCKETS) {
+            self.sum.remove(mem::take(&mut self.buckets[slot(begun + 1)]));
         }
-        bucket.counts.add(call);
+        self.latest = number;
+        self.buckets[slot(number)].add(call.into());
+        self.sum.add(call.into());
     }
 
     fn counts(&self, now: Tick) -> Counts {
-        let number = self.number(now).max(self.latest);
-        self.buckets
-            .iter()
-            .filter(|bucket| number - bucket.number < BUCKETS as u64)
-            .fold(Counts::default(), |sum, bucket| sum.merge(bucket.counts))
+        let mut counts = self.sum;
+        for begun in (self.latest..self.number(now)).take(BUCKETS) {
+            counts.remove(self.buckets[slot(begun + 1)]);
+        }
+        counts
     }
 
     const fn number(&self, now: Tick) -> u64 {
@@ -169,10 +171,10 @@ impl CallWindow {
         if self.ring.len() < self.size {
             self.ring.push(call);
         } else {
-            self.sum.remove(std::mem::replace(&mut self.ring[self.next], call));
+            self.sum.remove(mem::replace(&mut self.ring[self.next], call).into());
             self.next = (self.next + 1) % self.size;
         }
-        self.sum.add(call);
+        self.sum.add(call.into());
     }
 }
 
