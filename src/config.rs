@@ -12,7 +12,6 @@ pub struct ConfigError {
 
 impl ConfigError {
     /// `rule` continues "the setting must be ...".
-    #[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
     pub(crate) fn new(setting: &'static str, rule: &'static str, value: impl fmt::Display) -> Self {
         Self { setting, rule, value: value.to_string() }
     }
@@ -32,7 +31,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-#[cfg(all(test, any(feature = "breaker", feature = "retry")))]
+#[cfg(test)]
 mod tests {
     use super::*;
 

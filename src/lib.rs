@@ -69,6 +69,10 @@
 
 #[cfg(feature = "breaker")]
 pub mod breaker;
+#[cfg(not(feature = "breaker"))]
+#[path = "breaker/absent.rs"]
+mod breaker;
+#[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
 mod config;
 pub mod fallback;
 pub mod outcome;
@@ -77,8 +81,10 @@ pub mod retry;
 #[cfg(feature = "signature")]
 pub mod signature;
 pub mod time;
+#[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
 mod trace;
 
+#[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
 pub use config::ConfigError;
 
 /// The error type of boxed stacks, as `tower` has it.

@@ -1,16 +1,19 @@
-//! The `tracing` macros that the crate uses, which expand to nothing without the feature.
+//! Events: what happened, for `tracing` where that feature is on, and nothing where it is off.
 
+/// `event!(WARN, "what happened", name = value, name = format_args!("{displayed}"))`
 #[cfg(feature = "tracing")]
-pub(crate) use tracing::{debug, info, warn};
-
-#[cfg(not(feature = "tracing"))]
-mod silent {
-    /// Names its arguments, so that a build without `tracing` has no unused variables, and evaluates none of them.
-    macro_rules! event {
-        ($($field:ident = $(% $display:expr)? $(, $rest:tt)*)?) => {};
-        ($($anything:tt)*) => {};
-    }
-    pub(crate) use {event as debug, event as info, event as warn};
+macro_rules! event {
+    ($level:ident, $message:literal $(, $name:ident = $value:expr)* $(,)?) => {
+        tracing::event!(tracing::Level::$level, $($name = $value,)* $message)
+    };
 }
+
+/// The values are named, so that a build without `tracing` has no unused variables.
 #[cfg(not(feature = "tracing"))]
-pub(crate) use silent::{debug, info, warn};
+macro_rules! event {
+    ($level:ident, $message:literal $(, $name:ident = $value:expr)* $(,)?) => {{
+        $(let _ = &$value;)*
+    }};
+}
+
+pub(crate) use event;

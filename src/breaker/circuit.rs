@@ -18,7 +18,7 @@ use super::{
 use crate::{
     outcome::{Classify, Results},
     time::{Clock, Tick},
-    trace,
+    trace::event,
 };
 
 /// A circuit: the memory of how calls to one service went, and the verdict on whether to make another.
@@ -155,11 +155,20 @@ impl Circuit {
 
     fn announce(&self, change: Change) {
         let Change { from, to, trip } = change;
-        let circuit = self.name();
-        if let (State::Open, Some(trip)) = (to, trip) {
-            trace::warn!(circuit, %from, rule = trip.rule(), reason = %trip, "circuit opened");
-        } else {
-            trace::info!(circuit, %from, %to, "circuit changed");
+        let (circuit, before) = (self.name(), from.as_str());
+        match trip.filter(|_| to == State::Open) {
+            Some(trip) => {
+                let rule = trip.rule();
+                event!(
+                    WARN,
+                    "circuit opened",
+                    circuit = circuit,
+                    from = before,
+                    rule = rule,
+                    reason = format_args!("{trip}")
+                );
+            }
+            None => event!(INFO, "circuit changed", circuit = circuit, from = before, to = to.as_str()),
         }
         self.0.changed.notify_waiters();
     }

@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, error::Error, io};
 
-use crate::BoxError;
+use crate::{BoxError, breaker::Rejected};
 
 /// An error that may be a circuit breaker's rejection, which is never retried.
 ///
@@ -32,19 +32,13 @@ impl AsRejection for io::Error {
     }
 }
 
-#[cfg(feature = "breaker")]
 fn has_rejection(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<crate::breaker::Rejected>() {
+        if error.is::<Rejected>() {
             return true;
         }
         cause = error.source();
     }
-    false
-}
-
-#[cfg(not(feature = "breaker"))]
-fn has_rejection(_: &(dyn Error + 'static)) -> bool {
     false
 }

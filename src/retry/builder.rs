@@ -99,8 +99,6 @@ impl<C, P> RetryPolicyBuilder<C, P> {
     }
 
     /// The source of randomness, which is called once for each retry and answers in `[0, 1]`; for tests.
-    #[cfg(any(test, feature = "test-util"))]
-    #[cfg_attr(docsrs, doc(cfg(feature = "test-util")))]
     pub fn random(mut self, random: fn() -> f64) -> Self {
         self.settings.random = random;
         self

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     outcome::{Http, Outcome, Results, Retryable},
     time::{Instant, WallClock, now},
-    trace,
+    trace::event,
 };
 
 /// What is tried again, how often and when: plain data, and cheap to clone.
@@ -124,7 +124,13 @@ impl<C, P> RetryPolicy<C, P> {
         match self.settings.wait(self.session.backoff, hint, left, random) {
             Ok(wait) => {
                 self.session.cause = Some(result.map_or(Cause::Error, |response| self.protocol.cause(response)));
-                trace::debug!(attempts = self.session.attempts, ?wait, cause = ?self.session.cause, "retrying");
+                event!(
+                    DEBUG,
+                    "retrying",
+                    attempts = self.session.attempts,
+                    wait = format_args!("{wait:?}"),
+                    cause = format_args!("{:?}", self.session.cause)
+                );
                 Next::Retry { wait }
             }
             Err(stopped) => self.finish(Some(stopped)),
@@ -133,7 +139,7 @@ impl<C, P> RetryPolicy<C, P> {
 
     fn finish(&self, stopped: Option<Stopped>) -> Next {
         if stopped.is_some() {
-            trace::debug!(attempts = self.session.attempts, reason = stopped.map(Stopped::as_str), "giving up");
+            event!(DEBUG, "giving up", attempts = self.session.attempts, reason = stopped.map(Stopped::as_str));
         }
         Next::Finish(stopped)
     }

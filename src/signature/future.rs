@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     time::{Sleep, sleep},
-    trace::debug,
+    trace::event,
 };
 
 /// As many bytes are hashed in one poll, over all MACs, before other tasks get their turn.
@@ -178,7 +178,7 @@ where
                 }
                 StateProj::Calling { future } => return future.poll(cx),
                 StateProj::Refused { refusal } => {
-                    debug!(reason = refusal.as_str(), "request refused");
+                    event!(DEBUG, "request refused", reason = refusal.as_str());
                     return Poll::Ready(Ok(this.gate.refuse.refuse(refusal)));
                 }
             };

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
-use crate::{ConfigError, trace::warn};
+use crate::{ConfigError, trace::event};
 
 /// Shorter secrets than this are accepted with a warning: they can be guessed from one signed message.
 const WEAK: usize = 16;
@@ -71,10 +71,10 @@ impl Secret {
             return Err(ConfigError::new("secret", "one byte or longer", "empty"));
         }
         if bytes.len() != bytes.trim_ascii().len() {
-            warn!("a signature secret begins or ends with white space");
+            event!(WARN, "a signature secret begins or ends with white space");
         }
         if bytes.len() < WEAK {
-            warn!("a signature secret is shorter than 16 bytes");
+            event!(WARN, "a signature secret is shorter than 16 bytes");
         }
         Ok(Self { bytes, label: None })
     }
