@@ -155,3 +155,6 @@ impl fmt::Debug for Kind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

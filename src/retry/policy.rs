@@ -203,3 +203,61 @@ impl Settings {
         Ok(hint.saturating_add(backoff::scale(most, random)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn settings(retry_after_max: Duration, hint_jitter: f64) -> Settings {
+        RetryPolicy::http().retry_after_max(retry_after_max).hint_jitter(hint_jitter).build().unwrap().settings
+    }
+
+    #[test]
+    fn a_hint_takes_the_place_of_the_backoff_and_is_lengthened_at_most() {
+        let settings = settings(SECOND * 10, 0.5);
+        let wait = |hint, random| settings.wait(SECOND, Some(hint), Duration::MAX, random);
+        assert_eq!(wait(SECOND * 5, 0.0), Ok(SECOND * 5));
+        assert_eq!(wait(SECOND * 5, 1.0), Ok(SECOND * 15 / 2));
+        assert_eq!(wait(SECOND / 4, 0.0), Ok(SECOND / 4));
+        assert_eq!(wait(Duration::ZERO, 0.0), Ok(SECOND));
+        assert_eq!(wait(SECOND * 10, 1.0), Ok(SECOND * 15));
+        assert_eq!(wait(SECOND * 10 + Duration::from_nanos(1), 0.0), Err(Stopped::HintTooLong));
+    }
+
+    #[test]
+    fn no_wait_reaches_the_deadline() {
+        let settings = settings(SECOND * 60, 0.1);
+        let wait = |hint, left| settings.wait(SECOND, hint, left, 1.0);
+        assert_eq!(wait(None, SECOND), Err(Stopped::Deadline));
+        assert_eq!(wait(None, SECOND + Duration::from_nanos(1)), Ok(SECOND));
+        assert_eq!(wait(Some(SECOND * 10), SECOND * 10), Err(Stopped::Deadline));
+        // A tenth would be a second, and half of what the hint leaves is half of one.
+        assert_eq!(wait(Some(SECOND * 10), SECOND * 11), Ok(SECOND * 21 / 2));
+        assert_eq!(wait(Some(SECOND * 10), SECOND * 60), Ok(SECOND * 11));
+    }
+
+    proptest! {
+        #[test]
+        fn a_wait_is_never_shorter_than_the_hint_nor_reaches_the_deadline(
+            backoff: Duration,
+            hint: Option<Duration>,
+            left: Duration,
+            jitter in prop_oneof![0.0..10.0, Just(f64::MAX)],
+            random in 0.0..=1.0,
+            max: Duration,
+        ) {
+            match settings(max, jitter).wait(backoff, hint, left, random) {
+                Ok(wait) => prop_assert!(wait < left && wait >= hint.unwrap_or_default()),
+                Err(Stopped::HintTooLong) => prop_assert!(hint > Some(max)),
+                Err(stopped) => {
+                    prop_assert_eq!(stopped, Stopped::Deadline);
+                    prop_assert!(hint.filter(|hint| !hint.is_zero()).unwrap_or(backoff) >= left);
+                }
+            }
+        }
+    }
+}
