@@ -1,4 +1,48 @@
-//! An answer in place of an error, or of a bad response.
+//! A fallback: an answer in place of an error, or of a response that is as bad as one.
+//!
+//! Use it where the caller is better served by less than by nothing: a cached value, a default, a polite refusal.
+//!
+//! ```
+//! use http::{Response, StatusCode};
+//! use portcullis::{BoxError, fallback::FallbackLayer};
+//! use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+//!
+//! # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+//! let sorry = |why: Result<Response<&'static str>, BoxError>| match why {
+//!     Ok(response) if response.status() == StatusCode::UNAUTHORIZED => Ok(response),
+//!     Ok(_) | Err(_) => Ok::<_, BoxError>(Response::new("an agent will call you back")),
+//! };
+//! let mut service = ServiceBuilder::new().layer(FallbackLayer::http(sorry)).service(service_fn(async |status: u16| {
+//!     Ok(Response::builder().status(status).body("from the service")?)
+//! }));
+//!
+//! let mut ask = async |status| Ok::<_, BoxError>(*service.ready().await?.call(status).await?.body());
+//! assert_eq!(ask(200).await?, "from the service");
+//! assert_eq!(ask(503).await?, "an agent will call you back");
+//! assert_eq!(ask(401).await?, "from the service");
+//! assert_eq!(ask(0).await?, "an agent will call you back");
+//! # Ok::<(), BoxError>(())
+//! # }).unwrap();
+//! ```
+//!
+//! # When it answers
+//!
+//! The closure is given every error, and every response that the classifier does not call a success; what it returns is the
+//! result of the call, an error of its own included. It gets them by value, so it can hand back what it has no answer to.
+//! It runs at most once a call, not on success, and not when the call is dropped.
+//!
+//! An error from the inner service's readiness is kept for the next call, which is answered with it without reaching the
+//! inner service: this layer is always ready where the inner one failed.
+//!
+//! # Order
+//!
+//! Outermost, around retry and breaker. Those have judged the real results by then, so that a fallback never makes a failing
+//! service look well, and it is asked only when all else has failed.
+//!
+//! # What it costs
+//!
+//! A clone of the closure and of the classifier a call. The request is not copied, so the closure does not see it: what
+//! it needs to know is captured, or put into the response or error further in.
 
 use std::{
     fmt,
@@ -14,7 +58,7 @@ use tower_service::Service;
 
 use crate::outcome::{Classify, Http, Outcome, Results};
 
-/// Answers in place of the inner service where that failed.
+/// Answers in place of the inner service where that failed: see the [module](self).
 #[must_use]
 pub struct FallbackLayer<F, Err, C = Results> {
     answer: F,
@@ -23,7 +67,7 @@ pub struct FallbackLayer<F, Err, C = Results> {
 }
 
 impl<F, Err> FallbackLayer<F, Err> {
-    /// Gives every error to `answer`, as `Err`; responses pass.
+    /// Gives every error to `answer`, as `Err`; every response passes, over HTTP a `500` too.
     pub const fn new<Res, Err2>(answer: F) -> Self
     where
         F: Fn(Result<Res, Err>) -> Result<Res, Err2>,
@@ -43,8 +87,7 @@ impl<F, Err> FallbackLayer<F, Err, Http> {
 }
 
 impl<F, Err, C> FallbackLayer<F, Err, C> {
-    /// Gives `answer` every response that `classify` does not call a success. Errors it gets always: it may hand back
-    /// those that it has no answer to.
+    /// Gives `answer` every response that `classify` does not call a success. Errors it gets in any case.
     pub fn when<C2>(self, classify: C2) -> FallbackLayer<F, Err, C2> {
         FallbackLayer { answer: self.answer, classify, error: PhantomData }
     }
@@ -124,7 +167,7 @@ where
         let this = self.project();
         let result = match this.state.project() {
             StateProj::Calling { future } => ready!(future.poll(cx)),
-            StateProj::Failed { error } => Err(error.take().expect("polled after completion")),
+            StateProj::Failed { error } => Err(error.take().expect("a future is not polled once it has ended")),
         };
         Poll::Ready(match result {
             Ok(response) if this.classify.classify(Ok(&response)) == Outcome::Success => Ok(response),
