@@ -3,6 +3,16 @@
 use std::fmt;
 
 /// A setting that no layer can be built with; it names the setting, what it has to be, and what it is.
+///
+/// ```
+/// # #[cfg(feature = "retry")] {
+/// use portcullis::retry::RetryPolicy;
+///
+/// let error = RetryPolicy::http().max_attempts(0).build().unwrap_err();
+/// assert_eq!(error.setting(), "max_attempts");
+/// assert_eq!(error.to_string(), "max_attempts must be at least 1, but is 0");
+/// # }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     setting: &'static str,

@@ -68,6 +68,20 @@ pub struct FallbackLayer<F, Err, C = Results> {
 
 impl<F, Err> FallbackLayer<F, Err> {
     /// Gives every error to `answer`, as `Err`; every response passes, over HTTP a `500` too.
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use portcullis::{BoxError, fallback::FallbackLayer};
+    /// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let mut greeting = ServiceBuilder::new()
+    ///     .layer(FallbackLayer::new(|why: Result<&'static str, BoxError>| Ok::<_, Infallible>(why.unwrap_or("hello"))))
+    ///     .service(service_fn(async |()| Err::<&'static str, BoxError>("no such language".into())));
+    /// assert_eq!(greeting.ready().await?.call(()).await?, "hello");
+    /// # Ok::<(), Infallible>(())
+    /// # }).unwrap();
+    /// ```
     pub const fn new<Res, Err2>(answer: F) -> Self
     where
         F: Fn(Result<Res, Err>) -> Result<Res, Err2>,

@@ -6,6 +6,7 @@ use std::{
     collections::HashSet,
     future::{Ready, pending, ready},
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     rc::Rc,
     sync::{
@@ -23,8 +24,8 @@ use portcullis::{
     breaker::{Circuit, CircuitBreakerLayer, Rejected},
     outcome::{AsRejection, Outcome},
     retry::{
-        Attempt, Attempts, Backoff, Cause, DeadlineExceeded, Jitter, RetryError, RetryLayer, RetryPolicy,
-        RetryPolicyBuilder, Stopped,
+        Attempt, Attempts, Backoff, Cause, CopyRequest, DeadlineExceeded, Jitter, Protocol, RetryError, RetryLayer,
+        RetryPolicy, RetryPolicyBuilder, Stopped,
     },
     time::{Clock, ManualWallClock, Tick, UnixTime},
 };
@@ -203,6 +204,46 @@ async fn any_service_can_be_retried_by_its_results() {
     assert_eq!((result.unwrap(), made.load(SeqCst)), ("hello".to_owned(), 3));
 }
 
+/// Text with a number, which is where the attempt goes.
+#[derive(Clone, Copy)]
+struct Numbered;
+
+impl Protocol<(&'static str, u32), u32> for Numbered {
+    fn is_idempotent(&self, request: &(&'static str, u32)) -> bool {
+        request.0 == "again"
+    }
+
+    fn cause(&self, _: &u32) -> Cause {
+        Cause::Response
+    }
+
+    fn mark_request(&self, request: &mut (&'static str, u32), attempt: Attempt) {
+        request.1 = attempt.number();
+    }
+
+    fn mark_response(&self, response: &mut u32, attempts: Attempts) {
+        *response += 100 * attempts.count();
+    }
+}
+
+impl CopyRequest<(&'static str, u32)> for Numbered {
+    fn copy(&self, request: &(&'static str, u32)) -> Option<(&'static str, u32)> {
+        Some(*request)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_protocol_of_ones_own_says_what_is_repeated_and_where_marks_go() {
+    let low = |result: Result<&u32, &BoxError>| match result {
+        Ok(number) if *number < 2 => Outcome::Failure,
+        _ => Outcome::Success,
+    };
+    let policy = RetryPolicy::results().max_attempts(5).classify(low).protocol(Numbered).build().unwrap();
+    let mut service = RetryLayer::new(policy).layer(Strict::new(|(_, number)| ready(Ok::<u32, BoxError>(number))));
+    assert_eq!(service.ready().await.unwrap().call(("again", 9)).await.unwrap(), 302);
+    assert_eq!(service.ready().await.unwrap().call(("once", 9)).await.unwrap(), 100);
+}
+
 // ===== requests that must not, or cannot, be repeated =====
 
 #[tokio::test(start_paused = true)]
@@ -368,6 +409,33 @@ async fn a_failed_response_is_let_go_before_the_wait() {
     assert_eq!(clock.now().since(Tick::default()), SECOND * 3);
     drop(response);
     assert_eq!(drops.lock().unwrap().len(), 3);
+}
+
+/// A timer panics where no runtime keeps it; the response is gone by then.
+#[test]
+fn a_failed_response_is_let_go_before_the_timer_is_made() {
+    struct Noted(Arc<Mutex<Vec<bool>>>);
+    impl Drop for Noted {
+        fn drop(&mut self) {
+            self.0.lock().unwrap().push(std::thread::panicking());
+        }
+    }
+    let drops = Arc::<Mutex<Vec<_>>>::default();
+    let noted = Arc::clone(&drops);
+    let inner = Strict::new(move |_: Request<()>| {
+        ready(Ok::<_, BoxError>(Response::builder().status(503).body(Noted(Arc::clone(&noted))).unwrap()))
+    });
+    let service = RetryLayer::new(policy().build().unwrap()).layer(inner);
+    let call = AssertUnwindSafe(|| service.oneshot(Request::new(())).now_or_never().is_some());
+    assert!(catch_unwind(call).is_err());
+    assert_eq!(*drops.lock().unwrap(), [false]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn decorrelated_waits_grow_from_each_other() {
+    let backoff = Backoff::exponential(SECOND, SECOND * 20).jitter(Jitter::Decorrelated);
+    let ended = get(&Script::new(&[Answers(503)]), policy().max_attempts(4).backoff(backoff).random(|| 1.0)).await;
+    assert_eq!(ended.took, SECOND * (3 + 9 + 20));
 }
 
 // ===== the deadline =====
@@ -689,6 +757,19 @@ async fn what_one_request_counted_in_towers_own_retry_is_not_in_the_way_of_the_n
         let clock = Clock::tokio();
         service.ready().await.unwrap().call(Request::new(())).await.unwrap();
         assert_eq!((script.calls(), clock.now().since(Tick::default())), (calls, SECOND * 7));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn towers_own_retry_makes_no_copy_for_the_last_attempt_either() {
+    for attempts in [1, 2, 5] {
+        let script = Script::new(&[Answers(503)]);
+        let policy = policy().max_attempts(attempts).build().unwrap();
+        let mut service = tower::retry::RetryLayer::new(policy).layer(script.service());
+        let body = Body::default();
+        let copies = Arc::clone(&body.0);
+        service.ready().await.unwrap().call(Request::new(body)).await.unwrap();
+        assert_eq!((script.calls(), copies.load(SeqCst)), (attempts as usize, attempts as usize - 1));
     }
 }
 

@@ -3,6 +3,8 @@
 use http::StatusCode;
 
 /// Which attempt a request is; over HTTP it is in the request's extensions, also on the first attempt.
+///
+/// An inner service can count retries with it, by what made them necessary: see the [module's example](super).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempt {
     number: u32,

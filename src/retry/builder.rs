@@ -9,6 +9,22 @@ use super::{
 use crate::{ConfigError, outcome::Http, time::WallClock};
 
 /// The settings of a [`RetryPolicy`].
+///
+/// ```
+/// use std::time::Duration;
+/// use portcullis::retry::{Backoff, Jitter, RetryPolicy};
+///
+/// let backoff = Backoff::exponential(Duration::from_secs(2), Duration::from_secs(30));
+/// let policy = RetryPolicy::http()
+///     .max_attempts(3)
+///     .backoff(backoff.jitter(Jitter::Additive(Duration::from_secs(1))))
+///     .deadline(Duration::from_secs(60))
+///     .build()?;
+///
+/// let error = RetryPolicy::http().hint_jitter(-0.1).build().unwrap_err();
+/// assert_eq!(error.to_string(), "hint_jitter must be a finite number of at least 0, but is -0.1");
+/// # Ok::<(), portcullis::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RetryPolicyBuilder<C = Http, P = Http> {
@@ -78,12 +94,58 @@ impl<C, P> RetryPolicyBuilder<C, P> {
     }
 
     /// Which results are worth a retry, and what hints they hold.
+    ///
+    /// A closure retries what it calls a failure, and knows no hints:
+    ///
+    /// ```
+    /// use http::Response;
+    /// use portcullis::{BoxError, outcome::Outcome, retry::RetryPolicy};
+    ///
+    /// let policy = RetryPolicy::http()
+    ///     .classify(|result: Result<&Response<String>, &BoxError>| match result {
+    ///         Ok(response) if response.body().is_empty() => Outcome::Failure,
+    ///         Ok(_) | Err(_) => Outcome::Success,
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// ```
     pub fn classify<C2>(self, classify: C2) -> RetryPolicyBuilder<C2, P> {
         RetryPolicyBuilder { settings: self.settings, classify, protocol: self.protocol }
     }
 
+    /// What may be repeated, and where marks go, for a protocol other than those that the policy began with.
+    pub fn protocol<P2>(self, protocol: P2) -> RetryPolicyBuilder<C, P2> {
+        RetryPolicyBuilder { settings: self.settings, classify: self.classify, protocol }
+    }
+
     /// How a request is copied, where it is not `Clone` or cloning is not wanted; one for which `copy` returns `None` is
-    /// sent once.
+    /// sent once. The copy is made of the request as it came, without an [`Attempt`](super::Attempt).
+    ///
+    /// ```
+    /// use http::Request;
+    /// use portcullis::retry::RetryPolicy;
+    ///
+    /// /// Not `Clone`: it may be a file.
+    /// enum Body {
+    ///     Empty,
+    ///     File(std::fs::File),
+    /// }
+    ///
+    /// let policy = RetryPolicy::http()
+    ///     .copy_with(|request: &Request<Body>| {
+    ///         let body = match request.body() {
+    ///             Body::Empty => Body::Empty,
+    ///             Body::File(_) => return None,
+    ///         };
+    ///         let mut copy = Request::new(body);
+    ///         *copy.method_mut() = request.method().clone();
+    ///         *copy.uri_mut() = request.uri().clone();
+    ///         *copy.headers_mut() = request.headers().clone();
+    ///         Some(copy)
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// ```
     pub fn copy_with<Req, F>(self, copy: F) -> RetryPolicyBuilder<C, CopyWith<P, F>>
     where
         F: Fn(&Req) -> Option<Req>,

@@ -9,6 +9,23 @@ use crate::{BoxError, outcome::AsRejection};
 ///
 /// It is no [`Error`] itself, so that it can hold a [`BoxError`], which is none either. It converts into a `BoxError`,
 /// as boxed layers ask, and is gone then: what is boxed is the inner error, or a [`DeadlineExceeded`].
+///
+/// ```
+/// use std::{io, time::Duration};
+/// use portcullis::{BoxError, retry::{Backoff, RetryLayer, RetryPolicy, Stopped}};
+/// use tower::{Service, ServiceBuilder, ServiceExt, service_fn};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let policy = RetryPolicy::results().max_attempts(4).backoff(Backoff::constant(Duration::from_secs(1))).build()?;
+/// let mut service = ServiceBuilder::new()
+///     .layer(RetryLayer::new(policy))
+///     .service(service_fn(async |()| Err::<(), _>(io::Error::other("down"))));
+/// let error = service.ready().await.map_err(BoxError::from)?.call(()).await.unwrap_err();
+/// assert_eq!((error.attempts(), error.stopped()), (4, Stopped::Exhausted));
+/// assert!(BoxError::from(error).is::<io::Error>());
+/// # Ok::<(), BoxError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryError<E> {
     attempts: u32,

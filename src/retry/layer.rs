@@ -5,7 +5,9 @@ use tower_layer::Layer;
 use super::{Retry, RetryPolicy};
 use crate::outcome::Http;
 
-/// Tries again what failed, as a [`RetryPolicy`] has it.
+/// Tries again what failed, as a [`RetryPolicy`] has it: see the [module](super).
+///
+/// Nothing is shared between calls, so one layer may serve any number of services.
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RetryLayer<C = Http, P = Http> {

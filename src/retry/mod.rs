@@ -60,7 +60,8 @@
 //! is never shortened, and lengthened by at most [`hint_jitter`](RetryPolicyBuilder::hint_jitter). A hint of zero, or of a
 //! date that has passed, is none.
 //!
-//! The failed response, its connection and its place in a concurrency limit are given back before the wait begins.
+//! The failed response, its connection and its place in a concurrency limit are given back before the wait begins. A call
+//! that is dropped makes no further attempt, and leaves no timer behind.
 //!
 //! # Order
 //!
@@ -86,7 +87,8 @@
 //! # What it does not do
 //!
 //! It does not copy a body that is no `Clone`: such a request needs [`copy_with`](RetryPolicyBuilder::copy_with). It judges
-//! a response by its head, so an error in the body that follows is not seen: read the body inside if it matters.
+//! a response by its head, so an error in the body that follows is not seen: read the body inside if it matters. It does not
+//! limit what share of the load retries make up: that is what the circuit inside is for.
 
 mod attempt; // the marks
 mod backoff; // how long to wait

@@ -11,7 +11,7 @@ use crate::{
     trace::event,
 };
 
-/// What is tried again, how often and when: plain data, and cheap to clone.
+/// What is tried again, how often and when: plain data, cheap to clone, and never changed by a call.
 #[derive(Clone, Debug)]
 pub struct RetryPolicy<C = Http, P = Http> {
     pub(super) settings: Settings,

@@ -5,7 +5,43 @@ use http::{Method, Request, Response};
 use super::{Attempt, Attempts, Cause};
 use crate::outcome::{Http, Results};
 
-/// What retries know about a protocol. [`Http`] and [`Results`] implement it.
+/// What retries know about a protocol. [`Http`] and [`Results`] implement it; for one of your own, which needs
+/// [`CopyRequest`] too, give it to [`RetryPolicyBuilder::protocol`](super::RetryPolicyBuilder::protocol).
+///
+/// ```
+/// use portcullis::retry::{Attempt, Attempts, Cause, CopyRequest, Protocol, RetryPolicy};
+///
+/// #[derive(Clone)]
+/// struct Command {
+///     text: String,
+///     attempt: u32,
+/// }
+///
+/// #[derive(Clone)]
+/// struct Commands;
+///
+/// impl Protocol<Command, String> for Commands {
+///     fn is_idempotent(&self, command: &Command) -> bool {
+///         command.text.starts_with("GET ")
+///     }
+///     fn cause(&self, _: &String) -> Cause {
+///         Cause::Response
+///     }
+///     fn mark_request(&self, command: &mut Command, attempt: Attempt) {
+///         command.attempt = attempt.number();
+///     }
+///     fn mark_response(&self, _: &mut String, _: Attempts) {}
+/// }
+///
+/// impl CopyRequest<Command> for Commands {
+///     fn copy(&self, command: &Command) -> Option<Command> {
+///         Some(command.clone())
+///     }
+/// }
+///
+/// let policy = RetryPolicy::results().protocol(Commands).build()?;
+/// # Ok::<(), portcullis::ConfigError>(())
+/// ```
 pub trait Protocol<Req, Res> {
     /// Whether sending `request` twice has the effect of sending it once.
     fn is_idempotent(&self, request: &Req) -> bool;
