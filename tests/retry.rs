@@ -699,40 +699,6 @@ fn settings_that_make_no_sense_are_named() {
     assert!(policy().retry_after_max(Duration::ZERO).hint_jitter(0.0).build().is_ok());
 }
 
-// ===== events =====
-
-#[tokio::test(start_paused = true)]
-async fn retries_and_giving_up_are_told() {
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .with_ansi(false)
-        .without_time()
-        .with_writer(move || writer.clone())
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
-    get(&Script::new(&[Answers(503)]), policy().max_attempts(2)).await;
-    drop(guard);
-    let told = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-    let mut told = told.lines();
-    let retrying = told.next().unwrap();
-    assert!(retrying.contains("retrying attempts=1 wait=1s cause=Some(Status(503))"), "{retrying}");
-    let giving_up = told.next().unwrap();
-    assert!(giving_up.contains(r#"giving up attempts=2 reason="exhausted""#), "{giving_up}");
-    assert_eq!(told.next(), None);
-}
-
 // ===== tower's own retry service =====
 
 #[tokio::test(start_paused = true)]
