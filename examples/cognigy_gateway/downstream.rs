@@ -19,6 +19,7 @@ use portcullis::{
     retry::{Attempt, Backoff, Cause, Jitter, RetryError, RetryLayer, RetryPolicy},
     time::Clock,
 };
+use serde_json::value::RawValue;
 use tower::{
     Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn, timeout::error::Elapsed,
     util::BoxCloneSyncService,
@@ -26,8 +27,8 @@ use tower::{
 use tracing::{Instrument, Span, field::Empty, info_span};
 
 use crate::{
-    metrics,
-    settings::{BaseUrl, Settings},
+    json, metrics,
+    settings::{BaseUrl, Hidden, Settings},
     trace::TraceContext,
 };
 
@@ -44,6 +45,17 @@ pub(crate) type Direct = BoxCloneSyncService<Request, Answer, BoxError>;
 pub(crate) enum Content {
     Whole(Bytes),
     TooLong,
+}
+
+impl Content {
+    /// The JSON as it was written, if it is that and within its bound; nothing but white space is `null`.
+    pub(crate) fn json(&self) -> Option<&str> {
+        match self {
+            Self::Whole(body) if body.trim_ascii().is_empty() => Some("null"),
+            Self::Whole(body) => json::parse(body).map(RawValue::get),
+            Self::TooLong => None,
+        }
+    }
 }
 
 /// Why an attempt brought no answer.
@@ -98,7 +110,7 @@ impl Downstream {
         let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
         Self {
             base,
-            token: settings.downstream_bearer_token.as_ref().and_then(|token| token.bearer()),
+            token: settings.downstream_bearer_token.as_ref().and_then(Hidden::bearer),
             http: HyperClient::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector),
             timeout: settings.downstream_timeout,
             max_bytes: settings.downstream_max_bytes.get(),
@@ -247,4 +259,19 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_answer_is_null_and_json_stays_as_it_is() {
+        let json = |body: &'static str| Content::Whole(body.into()).json().map(str::to_owned);
+        assert_eq!(json("").as_deref(), Some("null"));
+        assert_eq!(json(" \r\n\t").as_deref(), Some("null"));
+        assert_eq!(json(" {\"n\": 1.0} ").as_deref(), Some("{\"n\": 1.0}"));
+        assert_eq!(json("<html>"), None);
+        assert_eq!(Content::TooLong.json(), None);
+    }
 }

@@ -1,17 +1,15 @@
 //! How a job ends: its lookup in the downstream, and the fallback in place of what goes wrong.
 
-use bytes::Bytes;
 use http::StatusCode;
 use portcullis::{
     breaker::{BreakerError, Rejected},
     fallback::FallbackLayer,
 };
-use serde_json::{json, value::RawValue};
+use serde_json::json;
 use tower::{ServiceBuilder, util::BoxCloneSyncService};
 
 use crate::{
-    downstream::{Answer, Client, Content, Failed, Request},
-    json,
+    downstream::{Answer, Client, Failed, Request},
     queue::JobResult,
     settings::Settings,
 };
@@ -23,7 +21,7 @@ pub(crate) type Lookups = BoxCloneSyncService<Request, Ending, Rejected>;
 #[derive(Debug)]
 pub(crate) enum Ending {
     /// With the downstream's JSON.
-    Found(Bytes),
+    Found(String),
     /// The downstream refused, and would do so again.
     Refused(StatusCode),
     /// Without an answer: Cognigy goes on at the fallback node.
@@ -67,8 +65,10 @@ fn judge(result: Result<Answer, Failed>) -> Result<Ending, Unanswered> {
     let answer = result?;
     let status = answer.status();
     match (status.as_u16(), answer.into_body()) {
-        (200..=299, Content::Whole(body)) if json::parse(&body).is_some() => Ok(Ending::Found(body)),
-        (200..=299, _) => Err(Unanswered::Other("the answer is no JSON, or too long".into())),
+        (200..=299, content) => match content.json() {
+            Some(json) => Ok(Ending::Found(json.to_owned())),
+            None => Err(Unanswered::Other("the answer is no JSON, or too long".into())),
+        },
         // Worth a retry, so it is the attempts that ended, and not the matter.
         (408 | 425 | 429, _) => Err(Unanswered::Other(format!("status {status} outlasted the attempts"))),
         (300..=499, _) => Ok(Ending::Refused(status)),
@@ -80,9 +80,8 @@ impl Ending {
     /// What the status route answers.
     pub(crate) fn result(&self, settings: &Settings) -> JobResult {
         let (status, body) = match self {
-            Self::Found(body) => {
+            Self::Found(lookup) => {
                 // Put together by hand around the downstream's text, which is JSON.
-                let lookup = json::parse(body).map_or("null", RawValue::get);
                 let node = json!(settings.success_node);
                 let variables = format!(r#"{{"lookupStatus":"completed","lookup":{lookup}}}"#);
                 (200, format!(r#"{{"status":"success","nextNode":{node},"variables":{variables}}}"#))

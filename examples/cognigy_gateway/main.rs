@@ -91,7 +91,7 @@ async fn run(settings: Settings) -> Result<(), String> {
     let (base, simulator) = match settings.downstream_url.clone() {
         Some(base) => (base, None),
         None => {
-            let simulator = simulator::start(shutdown.clone())
+            let simulator = simulator::start()
                 .await
                 .map_err(|error| format!("DOWNSTREAM_URL: nothing can be simulated in its place: {error}"))?;
             (format!("http://{simulator}").parse::<BaseUrl>()?, Some(simulator))

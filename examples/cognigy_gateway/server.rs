@@ -3,6 +3,7 @@
 use std::{
     io,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -12,11 +13,8 @@ use bytes::Bytes;
 use http::Request;
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
-use hyper::{body::Incoming, server::conn::http1};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     net::{TcpListener, TcpStream},
     select,
@@ -30,6 +28,9 @@ use crate::shutdown::{Phase, Shutdown, pause};
 /// How much of a refused body is still read, and for how long, so that its sender comes to read the answer.
 const LINGER_BYTES: u64 = 64 * 1024 * 1024;
 const LINGER: Duration = Duration::from_secs(5);
+
+/// How long a connection without a request may stay once the shutdown has begun.
+const LAST_BYTES: Duration = Duration::from_millis(500);
 
 /// Serves until the shutdown begins, and until the requests that run then are answered or broken off.
 pub(crate) async fn serve(listener: TcpListener, router: Router, header_timeout: Duration, mut shutdown: Shutdown) {
@@ -61,11 +62,20 @@ async fn refused(error: &io::Error) {
 async fn connection(stream: TcpStream, router: Router, header_timeout: Duration, mut shutdown: Shutdown) {
     // Answers are small, and written at once.
     drop(stream.set_nodelay(true));
-    let service = router.map_request(|request: Request<Incoming>| request.map(|body| Body::new(Lingering(Some(body)))));
+    // Each request that is being answered holds one more reference.
+    let answering = Arc::new(());
+    let requests = Arc::downgrade(&answering);
+    let service = service_fn(move |request: Request<Incoming>| {
+        let (router, answering) = (router.clone(), Arc::clone(&answering));
+        async move {
+            let _answering = answering;
+            router.oneshot(request.map(|body| Body::new(Lingering(Some(body))))).await
+        }
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let mut draining = shutdown.clone();
     // How a connection ends is the client's affair.
@@ -73,9 +83,14 @@ async fn connection(stream: TcpStream, router: Router, header_timeout: Duration,
         _ = connection.as_mut() => return,
         () = draining.reached(Phase::Draining) => connection.as_mut().graceful_shutdown(),
     }
-    select! {
-        _ = connection => {}
-        () = shutdown.reached(Phase::Cut) => {}
+    if requests.strong_count() <= 1 {
+        // Nothing but the end of an answer may be under way: a client that is silent is not waited for.
+        drop(timeout(LAST_BYTES, connection).await);
+    } else {
+        select! {
+            _ = connection => {}
+            () = shutdown.reached(Phase::Cut) => {}
+        }
     }
 }
 

@@ -18,11 +18,7 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::{
-    routes::answer,
-    server,
-    shutdown::{Shutdown, pause},
-};
+use crate::{routes::answer, shutdown::pause};
 
 /// How the simulated downstream is.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,8 +54,8 @@ impl FromStr for Mood {
 
 type Shared = State<Arc<Mutex<Mood>>>;
 
-/// Starts it, and tells its address.
-pub(crate) async fn start(shutdown: Shutdown) -> io::Result<SocketAddr> {
+/// Starts it, and tells its address. It runs to the gateway's very end, since jobs that finish still call it.
+pub(crate) async fn start() -> io::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let router = Router::new()
@@ -68,7 +64,7 @@ pub(crate) async fn start(shutdown: Shutdown) -> io::Result<SocketAddr> {
         .route("/v2/health", get(async |mood: Shared| act(mood, json!({ "status": "ok" })).await))
         .route("/simulate/{mood}", put(set))
         .with_state(Arc::default());
-    tokio::spawn(server::serve(listener, router, Duration::from_secs(10), shutdown));
+    tokio::spawn(async move { axum::serve(listener, router).await });
     Ok(address)
 }
 

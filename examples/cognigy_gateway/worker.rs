@@ -93,6 +93,8 @@ impl Worker {
         };
         let span = info_span!("job", task_id = %job.lease.id, run = job.runs);
         select! {
+            // A run that has ended has no lease to lose.
+            biased;
             () = run.instrument(span) => {}
             () = self.lose(&job.lease) => tracing::warn!(task_id = %job.lease.id, "the job's lease was lost: another gateway has it"),
             () = shutdown.reached(Phase::Cut) => {
