@@ -42,13 +42,13 @@ impl<'a> DialogEvent<'a> {
     }
 
     /// The conversation, for a span.
-    pub(crate) fn conversation_id(&self) -> String {
-        json::text(self.conversation_id).unwrap_or_else(|| self.conversation_id.get().to_owned())
+    pub(crate) fn conversation_id(&self) -> Option<String> {
+        json::text(self.conversation_id)
     }
 
-    /// The node that the dialog stands at, for a span: empty where it is not told.
-    pub(crate) fn current_node(&self) -> String {
-        self.current_node.map(|node| json::text(node).unwrap_or_else(|| node.get().to_owned())).unwrap_or_default()
+    /// The node that the dialog stands at, for a span. One that is no name is left out: logs hold no bodies.
+    pub(crate) fn current_node(&self) -> Option<String> {
+        json::text(self.current_node?)
     }
 
     /// The body of the customer lookup.

@@ -77,6 +77,15 @@ fn judge(result: Result<Answer, Failed>) -> Result<Ending, Unanswered> {
 }
 
 impl Ending {
+    /// A word for logs.
+    pub(crate) const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Found(_) => "found",
+            Self::Refused(_) => "refused",
+            Self::Fallback => "fallback",
+        }
+    }
+
     /// What the status route answers.
     pub(crate) fn result(&self, settings: &Settings) -> JobResult {
         let (status, body) = match self {

@@ -198,7 +198,7 @@ fn commands(address: SocketAddr, secret: &str) -> Option<[String; 2]> {
         Signer::new(Scheme::cognigy(), Secret::new(secret).ok()?).sign(&mut headers, body.as_bytes()).ok()?;
         let signature = headers.get("x-cognigy-signature")?.to_str().ok()?;
         Some(format!(
-            "curl -sS http://{address}{route} -H 'Content-Type: application/json' -H 'X-Cognigy-Signature: {signature}' -d '{body}'"
+            "curl -sS http://{address}{route} -H 'Content-Type: application/json' -H 'X-Cognigy-Signature: {signature}' -w '\\n' -d '{body}'"
         ))
     };
     let queued = r#"{"conversationId":"demo-1","currentNode":"ask_order","variables":{"customerId":"C-1001"}}"#;

@@ -141,8 +141,11 @@ impl Worker {
 
     async fn finish(&self, lease: &Lease, ending: &Ending) {
         let result = ending.result(&self.settings);
-        if self.write(|| self.queue.finish(lease, result.clone())).await && matches!(ending, Ending::Fallback) {
-            metrics::fell_back();
+        if self.write(|| self.queue.finish(lease, result.clone())).await {
+            tracing::info!(ending = ending.as_str(), "finished");
+            if matches!(ending, Ending::Fallback) {
+                metrics::fell_back();
+            }
         }
     }
 
