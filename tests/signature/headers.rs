@@ -1,0 +1,326 @@
+//! What is judged before the body is polled, and what an answer tells.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http_body_util::Full;
+use portcullis::{
+    signature::{
+        Encoding, KeyEncoding, Scheme, Secret, Segment, SignatureLayer, Signer, Timestamp, Verified, VerifiedBody,
+    },
+    time::{ManualWallClock, UnixTime},
+};
+use proptest::prelude::*;
+use tower::{Layer, ServiceExt, service_fn};
+
+use crate::support::{Script, answer, layer, secret, signed};
+
+const CONTENT: &[u8] = b"{}";
+const HEADER: &str = "x-cognigy-signature";
+
+/// The headers of a good request.
+fn good() -> HeaderMap {
+    signed(CONTENT, ()).headers().clone()
+}
+
+fn with(value: &str) -> HeaderMap {
+    HeaderMap::from_iter([(HEADER.parse().unwrap(), HeaderValue::from_str(value).unwrap())])
+}
+
+fn request(headers: HeaderMap) -> Request<Script> {
+    let mut request = Request::new(Script::frames(CONTENT, 1));
+    *request.headers_mut() = headers;
+    request
+}
+
+/// Headers that are refused for themselves.
+fn refused_unread() -> Vec<HeaderMap> {
+    let good_value = good()[HEADER].to_str().unwrap().to_owned();
+    let mut repeated = good();
+    repeated.append(HEADER, repeated[HEADER].clone());
+    let mut joined = good();
+    joined.insert(HEADER, HeaderValue::from_str(&format!("{good_value}, {good_value}")).unwrap());
+    let mut no_text = good();
+    no_text.insert(HEADER, HeaderValue::from_bytes(&[0xe9; 64]).unwrap());
+    let mut values = vec![HeaderMap::new(), repeated, joined, no_text];
+    values.extend([&good_value[..62], &good_value[..63], "", "0x", &format!("sha256={good_value}")].map(with));
+    values
+}
+
+#[tokio::test]
+async fn a_bad_header_costs_no_byte_of_the_body() {
+    for headers in refused_unread() {
+        let request = request(headers);
+        let polls = request.body().polls();
+        assert_eq!(answer(&layer(), request).await.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(polls.load(Relaxed), 0);
+    }
+}
+
+#[tokio::test]
+async fn headers_are_judged_before_the_declared_length() {
+    let mut huge = request(HeaderMap::new());
+    huge.headers_mut().insert(http::header::CONTENT_LENGTH, HeaderValue::from(u64::MAX));
+    assert_eq!(answer(&layer(), huge).await.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn missing_repeated_malformed_and_wrong_signatures_get_the_same_answer() {
+    let mut refused = refused_unread();
+    refused.push(with(&"0".repeat(64)));
+    let mut answers = Vec::new();
+    for headers in refused {
+        answers.push(format!("{:?}", answer(&layer(), request(headers)).await));
+    }
+    assert!(answers[0].contains("401"));
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
+}
+
+#[tokio::test]
+async fn a_prefix_of_the_signature_is_not_the_signature() {
+    let whole = good()[HEADER].to_str().unwrap().to_owned();
+    for length in (0..whole.len()).step_by(2) {
+        let response = answer(&layer(), request(with(&whole[..length]))).await;
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{length} digits");
+    }
+    assert_eq!(answer(&layer(), request(with(&whole.to_uppercase()))).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn another_prefix_is_not_passed_over() {
+    let github = SignatureLayer::new(Scheme::github(), secret());
+    let mut headers = HeaderMap::new();
+    Signer::new(Scheme::github(), secret()).sign(&mut headers, CONTENT).unwrap();
+    let value = headers["x-hub-signature-256"].to_str().unwrap().to_owned();
+    assert_eq!(answer(&github, request(headers.clone())).await.status(), StatusCode::OK);
+    for prefix in ["md5=", "sha1=", "SHA256=", "", "sha256= "] {
+        let value = value.replace("sha256=", prefix);
+        headers.insert("x-hub-signature-256", HeaderValue::from_str(&value).unwrap());
+        assert_eq!(answer(&github, request(headers.clone())).await.status(), StatusCode::UNAUTHORIZED, "{prefix}");
+    }
+}
+
+/// The secrets of a rotation are reached through the layer, whichever of them a sender has, and it says which.
+#[tokio::test]
+async fn every_accepted_secret_verifies_and_its_label_is_told() {
+    let other = |n: usize| Secret::new(format!("secret number {n} of several")).unwrap();
+    let layer = SignatureLayer::new(Scheme::cognigy(), other(0))
+        .also_accept(other(1).label("of last year"))
+        .also_accept(other(2))
+        .also_accept(other(3));
+    for (n, label) in [Some("first"), Some("of last year"), Some("third"), Some("fourth"), None].into_iter().enumerate()
+    {
+        let mut headers = HeaderMap::new();
+        Signer::new(Scheme::cognigy(), other(n)).sign(&mut headers, CONTENT).unwrap();
+        let response = answer(&layer, request(headers)).await;
+        let verified = response.extensions().get::<Verified>();
+        assert_eq!(verified.map(Verified::key_label), label);
+        assert_eq!(verified.map(Verified::scheme), label.map(|_| "cognigy"));
+    }
+}
+
+#[test]
+#[should_panic(expected = "also_accept: secrets must be at most four")]
+fn a_fifth_secret_is_a_mistake() {
+    let _ = (0..4).fold(layer(), |layer, _| layer.also_accept(secret()));
+}
+
+#[tokio::test]
+async fn secrets_are_swapped_while_the_service_runs() {
+    let layer = layer();
+    let (keyring, before) = (layer.keyring(), layer.clone());
+    let extended = layer.clone().also_accept(Secret::new("one that only the clone accepts").unwrap());
+    let service = layer.layer(crate::support::Inner::default());
+    let old = || request(good());
+    assert_eq!(service.clone().oneshot(old()).await.unwrap().status(), StatusCode::OK);
+    keyring.replace([Secret::new("the secret of next year").unwrap()]).unwrap();
+    assert_eq!(service.clone().oneshot(old()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    assert_eq!(answer(&before, old()).await.status(), StatusCode::UNAUTHORIZED, "clones share the ring");
+    assert_eq!(answer(&extended, old()).await.status(), StatusCode::OK, "a layer with one more secret has its own");
+}
+
+fn stripe() -> Scheme {
+    Scheme::builder("stripe")
+        .header("Stripe-Signature")
+        .list(',', '=', "v1")
+        .timestamp(Timestamp::list_key("t"))
+        .signed([Segment::Timestamp, Segment::literal("."), Segment::Body])
+        .build()
+        .unwrap()
+}
+
+fn clock(seconds: u64) -> ManualWallClock {
+    ManualWallClock::new(UnixTime::from_secs(seconds))
+}
+
+#[tokio::test]
+async fn a_signature_of_the_old_secret_counts_beside_one_of_the_new() {
+    let clock = clock(1_700_000_000);
+    let value = |secret: &str| {
+        let mut headers = HeaderMap::new();
+        let signer = Signer::new(stripe(), Secret::new(secret).unwrap()).wall_clock(clock.clock());
+        signer.sign(&mut headers, CONTENT).unwrap();
+        headers["stripe-signature"].to_str().unwrap().split_once(',').unwrap().1.to_owned()
+    };
+    let (known, unknown) = (value("the secret of this year"), value("a secret of someone else"));
+    let layer =
+        SignatureLayer::new(stripe(), Secret::new("the secret of this year").unwrap()).wall_clock(clock.clock());
+    for (listed, status) in [
+        (vec![&known, &unknown], StatusCode::OK),
+        (vec![&unknown, &known], StatusCode::OK),
+        (vec![&unknown; 16], StatusCode::UNAUTHORIZED),
+        ([vec![&unknown; 15], vec![&known]].concat(), StatusCode::OK),
+        // One more than is computed.
+        ([vec![&unknown; 16], vec![&known]].concat(), StatusCode::UNAUTHORIZED),
+    ] {
+        let listed: Vec<_> = listed.into_iter().map(String::as_str).collect();
+        let value = format!("t=1700000000,{}", listed.join(","));
+        let headers =
+            HeaderMap::from_iter([("stripe-signature".parse().unwrap(), HeaderValue::try_from(value).unwrap())]);
+        assert_eq!(answer(&layer, request(headers)).await.status(), status, "{} listed", listed.len());
+    }
+}
+
+#[tokio::test]
+async fn a_timestamp_counts_both_ways_with_its_edge_and_is_reported() {
+    let sent = clock(1_700_000_000);
+    let mut headers = HeaderMap::new();
+    Signer::new(stripe(), secret()).wall_clock(sent.clock()).sign(&mut headers, CONTENT).unwrap();
+    let now = clock(0);
+    let layer = SignatureLayer::new(stripe(), secret()).wall_clock(now.clock());
+    for (seconds, good) in [
+        (1_700_000_000, true),
+        (1_700_000_300, true),
+        (1_700_000_301, false),
+        (1_699_999_700, true),
+        (1_699_999_699, false),
+        (0, false),
+    ] {
+        now.set(UnixTime::from_secs(seconds));
+        let request = request(headers.clone());
+        let polls = request.body().polls();
+        let response = answer(&layer, request).await;
+        assert_eq!(response.status() == StatusCode::OK, good, "at {seconds}");
+        assert_eq!(polls.load(Relaxed) > 0, good, "a stale request is not read");
+        let time = response.extensions().get::<Verified>().and_then(Verified::timestamp);
+        assert_eq!(time, good.then_some(sent.now()));
+    }
+}
+
+#[tokio::test]
+async fn a_timestamp_of_minus_two_to_the_63_does_not_overflow() {
+    let layer = SignatureLayer::new(stripe(), secret());
+    for time in ["-9223372036854775808", "9223372036854775807", "18446744073709551615", "18446744073709551616", "٣", ""]
+    {
+        let value = format!("t={time},v1={}", "0".repeat(64));
+        let headers = HeaderMap::from_iter([(
+            "stripe-signature".parse().unwrap(),
+            HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+        )]);
+        assert_eq!(answer(&layer, request(headers)).await.status(), StatusCode::UNAUTHORIZED, "{time}");
+    }
+}
+
+fn svix() -> Scheme {
+    Scheme::builder("svix")
+        .header(["webhook-signature", "svix-signature"])
+        .versioned("v1")
+        .encoding(Encoding::Base64)
+        .key_encoding(KeyEncoding::Whsec)
+        .timestamp(Timestamp::header(["webhook-timestamp", "svix-timestamp"]))
+        .signed([
+            Segment::header(["webhook-id", "svix-id"]),
+            Segment::literal("."),
+            Segment::Timestamp,
+            Segment::literal("."),
+            Segment::Body,
+        ])
+        .build()
+        .unwrap()
+}
+
+#[tokio::test]
+async fn two_families_of_headers_are_not_mixed() {
+    let layer = SignatureLayer::new(svix(), secret());
+    let mut headers = HeaderMap::from_iter([("webhook-id".parse().unwrap(), HeaderValue::from_static("msg_1"))]);
+    Signer::new(svix(), secret()).sign(&mut headers, CONTENT).unwrap();
+    assert_eq!(answer(&layer, request(headers.clone())).await.status(), StatusCode::OK);
+
+    let renamed = |names: &[&str]| {
+        let mut headers = headers.clone();
+        for name in names {
+            let value = headers.remove(format!("webhook-{name}")).unwrap();
+            headers.insert(http::HeaderName::try_from(format!("svix-{name}")).unwrap(), value);
+        }
+        headers
+    };
+    assert_eq!(answer(&layer, request(renamed(&["id", "timestamp", "signature"]))).await.status(), StatusCode::OK);
+    for mixed in [&["id"][..], &["timestamp"], &["signature"], &["id", "signature"]] {
+        assert_eq!(answer(&layer, request(renamed(mixed))).await.status(), StatusCode::UNAUTHORIZED, "{mixed:?}");
+    }
+    let mut both = headers.clone();
+    both.extend(renamed(&["id", "timestamp", "signature"]));
+    assert_eq!(answer(&layer, request(both)).await.status(), StatusCode::UNAUTHORIZED, "both families");
+}
+
+/// `msg.1` with body `{}` and `msg` with body `{}` would otherwise share what is signed: `msg.1.….{}`.
+#[tokio::test]
+async fn a_signed_id_cannot_take_over_what_follows_it() {
+    let now = clock(1_700_000_000);
+    let layer = SignatureLayer::new(svix(), secret()).wall_clock(now.clock());
+    let mut headers = HeaderMap::from_iter([("webhook-id".parse().unwrap(), HeaderValue::from_static("msg"))]);
+    let signer = Signer::new(svix(), secret()).wall_clock(now.clock());
+    signer.sign(&mut headers, b"1700000000.{}").unwrap();
+    headers.insert("webhook-id", HeaderValue::from_static("msg.1700000000"));
+    assert_eq!(answer(&layer, request(headers.clone())).await.status(), StatusCode::UNAUTHORIZED);
+    assert!(signer.sign(&mut headers, CONTENT).is_err());
+}
+
+#[tokio::test]
+async fn the_inner_service_sees_the_request_as_it_came() {
+    #[derive(Clone, PartialEq, Debug)]
+    struct Peer(u8);
+
+    let mut request = signed(CONTENT, Full::new(Bytes::from_static(CONTENT)));
+    *request.method_mut() = Method::PUT;
+    *request.uri_mut() = "/webhooks?a=b".parse().unwrap();
+    *request.version_mut() = Version::HTTP_10;
+    request.extensions_mut().insert(Peer(4));
+    let headers = request.headers().clone();
+
+    let inner = service_fn(async |request: Request<VerifiedBody>| {
+        Ok::<_, std::convert::Infallible>(Response::new(Some(request)))
+    });
+    let seen = layer().layer(inner).oneshot(request).await.unwrap().into_body().unwrap();
+    assert_eq!(
+        (seen.method(), seen.uri().to_string(), seen.version()),
+        (&Method::PUT, "/webhooks?a=b".into(), Version::HTTP_10)
+    );
+    assert_eq!(seen.headers(), &headers);
+    assert_eq!(seen.extensions().get::<Peer>(), Some(&Peer(4)));
+}
+
+proptest! {
+    /// No header that was not made with the secret lets anything through, or ends in a panic.
+    #[test]
+    fn no_made_up_header_gets_through(value in proptest::collection::vec(0x20u8..=0xff, 0..200), shape in 0..4) {
+        let value: Vec<u8> = match shape {
+            0 => value,
+            1 => [b"v1,".as_slice(), &value, b" v1,"].concat(),
+            2 => [b"t=1700000000,v1=".as_slice(), &value].concat(),
+            _ => value.iter().flat_map(|byte| [b"0123456789abcdef"[usize::from(byte % 16)]]).take(64).collect(),
+        };
+        prop_assume!(!value.contains(&0x7f));
+        let value = HeaderValue::from_bytes(&value).unwrap();
+        let names = ["x-cognigy-signature", "stripe-signature", "webhook-signature", "webhook-id", "webhook-timestamp", "authorization", "x-api-key"];
+        let headers = HeaderMap::from_iter(names.map(|name| (name.parse().unwrap(), value.clone())));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        for scheme in [Scheme::cognigy(), stripe(), svix()] {
+            for layer in [SignatureLayer::new(scheme.clone(), secret()), SignatureLayer::new(scheme, secret()).accept_credentials()] {
+                let response = runtime.block_on(answer(&layer, request(headers.clone())));
+                prop_assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+            }
+        }
+    }
+}
