@@ -7,6 +7,7 @@
 mod dialog;
 mod downstream;
 mod duration;
+mod greeting;
 mod health;
 mod json;
 mod logging;
@@ -25,23 +26,16 @@ mod status;
 mod trace;
 mod worker;
 
-use std::{
-    io::Write,
-    net::{Ipv4Addr, SocketAddr},
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
 
 use portcullis::{
     ConfigError,
-    signature::{Scheme, Secret, SignatureLayer, Signer},
+    signature::{Scheme, Secret, SignatureLayer},
 };
 use tokio::{join, net::TcpListener, time::timeout};
 
 use crate::{
     downstream::Downstream,
-    logging::NOTICE,
     queue::{Queue, Sqlite},
     routes::Gateway,
     settings::{BaseUrl, Settings, Stop},
@@ -118,7 +112,7 @@ async fn run(settings: Settings) -> Result<(), String> {
     let gateway = Gateway { queue, circuit, downstream, client: proxy, metrics };
     let router = routes::router(gateway, signature);
 
-    greet(address, generated.then_some(secret.as_str()), simulator);
+    greeting::greet(address, generated.then_some(secret.as_str()), simulator);
     let serving = tokio::spawn(server::serve(listener, router, settings.header_timeout, shutdown));
     let working = tokio::spawn(worker.run());
     let running = async { join!(serving, working) };
@@ -163,45 +157,4 @@ async fn upkeep(metrics: metrics::Page) {
         ticks.tick().await;
         metrics.upkeep();
     }
-}
-
-/// Tells people where to go on. Whoever reads stdout may have gone, which is no reason to stop.
-fn greet(address: SocketAddr, generated: Option<&str>, simulator: Option<SocketAddr>) {
-    let mut stdout = std::io::stdout();
-    let _ = writeln!(stdout, "listening on http://{address}");
-    if let Some(secret) = generated {
-        tracing::warn!(
-            target: NOTICE,
-            "COGNIGY_WEBHOOK_SECRET is not set: a secret was generated for this run, which the commands on stdout use"
-        );
-        for command in commands(address, secret).into_iter().flatten() {
-            let _ = writeln!(stdout, "{command}");
-        }
-    }
-    if let Some(simulator) = simulator {
-        tracing::info!(
-            target: NOTICE,
-            "DOWNSTREAM_URL is not set: a downstream is simulated, which is {} after: curl -X PUT http://{simulator}/simulate/failing",
-            simulator::MOODS
-        );
-    }
-}
-
-/// A signed `curl` command for each style of webhook.
-fn commands(address: SocketAddr, secret: &str) -> Option<[String; 2]> {
-    let mut address = address;
-    if address.ip().is_unspecified() {
-        address.set_ip(Ipv4Addr::LOCALHOST.into());
-    }
-    let command = |route: &str, body: &str| -> Option<String> {
-        let mut headers = http::HeaderMap::new();
-        Signer::new(Scheme::cognigy(), Secret::new(secret).ok()?).sign(&mut headers, body.as_bytes()).ok()?;
-        let signature = headers.get("x-cognigy-signature")?.to_str().ok()?;
-        Some(format!(
-            "curl -sS http://{address}{route} -H 'Content-Type: application/json' -H 'X-Cognigy-Signature: {signature}' -w '\\n' -d '{body}'"
-        ))
-    };
-    let queued = r#"{"conversationId":"demo-1","currentNode":"ask_order","variables":{"customerId":"C-1001"}}"#;
-    let proxied = r#"{"customerId":"C-1001"}"#;
-    Some([command(metrics::QUEUED, queued)?, command(metrics::PROXIED, proxied)?])
 }

@@ -65,7 +65,6 @@ impl Page {
             counter!(RETRIES, "status_code" => status).absolute(0);
         }
         counter!(FALLBACKS).absolute(0);
-        // An unused histogram is rendered without buckets, but it is rendered.
         let _ = histogram!(DURATION);
         Ok(Self(handle))
     }

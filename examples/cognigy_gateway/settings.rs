@@ -1,10 +1,10 @@
 //! Settings: each is a flag and an environment variable, and a bad one ends the start with one line that names it.
 
-use std::{error::Error as _, fmt, num::NonZeroUsize, str::FromStr, time::Duration};
+use std::{env, error::Error as _, ffi::OsStr, fmt, num::NonZeroUsize, str::FromStr, time::Duration};
 
 use clap::{
-    CommandFactory, FromArgMatches, Parser, ValueEnum, builder::ValueParser, error::ContextKind, error::ContextValue,
-    error::ErrorKind, value_parser,
+    Arg, CommandFactory, FromArgMatches, Parser, ValueEnum, builder::ValueParser, error::ContextKind,
+    error::ContextValue, error::ErrorKind, value_parser,
 };
 use http::Uri;
 use tracing_subscriber::EnvFilter;
@@ -159,6 +159,11 @@ impl Settings {
     pub(crate) fn read() -> Result<Self, Stop> {
         // A value may begin with a hyphen, so that `--body-timeout -1s` is a bad duration and not an unknown flag.
         let command = Self::command().mut_args(|arg| arg.allow_hyphen_values(true));
+        // clap would not say which one it is.
+        let text = |name: &&OsStr| env::var_os(name).is_none_or(|value| value.to_str().is_some());
+        if let Some(name) = command.get_arguments().filter_map(Arg::get_env).find(|name| !text(name)) {
+            return Err(Stop::Invalid(format!("{}: is not UTF-8", name.display())));
+        }
         let settings = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches)).map_err(
             |error| match error.kind() {
                 ErrorKind::DisplayHelp => Stop::Help(error.render().to_string()),
