@@ -136,3 +136,48 @@ pub(super) fn declares_more<B: Body>(headers: &HeaderMap, body: &B, max: usize) 
     body.size_hint().lower() > max
         || headers.get_all(CONTENT_LENGTH).iter().filter_map(declared).any(|length| length > max)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(pieces: &[usize]) -> VerifiedBody {
+        let mut intake = Intake::new(usize::MAX);
+        for (n, length) in pieces.iter().enumerate() {
+            let piece = Bytes::from(vec![u8::try_from(n).unwrap(); *length]);
+            intake.admit(piece.len()).unwrap();
+            intake.keep(&piece);
+        }
+        intake.finish()
+    }
+
+    #[test]
+    fn small_and_large_pieces_stay_in_order() {
+        let pieces = [1, SMALL - 1, SMALL, 3, 4, GATHERED, 0, 5, SMALL - 1];
+        let body = taken(&pieces);
+        let expected: Vec<u8> =
+            pieces.iter().enumerate().flat_map(|(n, length)| vec![u8::try_from(n).unwrap(); *length]).collect();
+        assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
+        assert_eq!(body.into_bytes(), expected);
+    }
+
+    #[test]
+    fn lengths_are_counted_without_overflow() {
+        let mut intake = Intake::new(usize::MAX - 1);
+        assert!(intake.admit(usize::MAX - 1).is_ok());
+        assert!(intake.admit(usize::MAX).is_err());
+    }
+
+    #[test]
+    fn what_is_left_of_a_body_is_what_it_says() {
+        let mut body = taken(&[SMALL, SMALL + 1]);
+        let polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+        assert!(
+            matches!(polled, Poll::Ready(Some(Ok(frame))) if frame.data_ref().is_some_and(|data| data.len() == SMALL))
+        );
+        assert_eq!(body.size_hint().exact(), Some(SMALL as u64 + 1));
+        assert!(!body.is_end_stream());
+        assert_eq!(body.into_bytes().len(), SMALL + 1);
+        assert!(taken(&[]).is_end_stream());
+    }
+}

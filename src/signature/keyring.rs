@@ -128,3 +128,27 @@ pub(super) fn first(hits: impl Iterator<Item = Choice>) -> Option<usize> {
     }
     (first != NONE).then_some(usize::from(first))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_of_several_that_hit_is_found() {
+        for (hits, found) in
+            [(&[][..], None), (&[0, 0], None), (&[1], Some(0)), (&[0, 1, 0], Some(1)), (&[0, 1, 1, 1], Some(1))]
+        {
+            assert_eq!(first(hits.iter().map(|hit| Choice::from(*hit))), found);
+        }
+    }
+
+    #[test]
+    fn a_ring_that_cannot_be_is_refused_and_the_old_one_stays() {
+        let secret = |label: &str| Secret::new("an example of a secret").unwrap().label(label);
+        let ring = Keyring::new(Hash::Sha256, Keys::of(Hash::Sha256, secret("kept")));
+        assert_eq!(ring.replace([]).unwrap_err().to_string(), "secrets must be at least one, but is none");
+        let five = (0..5).map(|_| secret("new"));
+        assert_eq!(ring.replace(five).unwrap_err().to_string(), "secrets must be at most four, but is one more");
+        assert_eq!(format!("{ring:?}"), r#"Keyring(["kept"])"#);
+    }
+}

@@ -83,3 +83,32 @@ impl ConstantTimeEq for Tag {
         self.0.as_slice().ct_eq(other.0.as_slice())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mac_of_a_keys_clone_is_that_of_the_whole_message() {
+        for hash in [Hash::Sha256, Hash::Sha512] {
+            let keyed = Mac::new(hash, b"key");
+            let (mut whole, mut pieces) = (keyed.clone(), keyed.clone());
+            whole.update(b"message");
+            b"message".chunks(2).for_each(|piece| pieces.update(piece));
+            let (whole, pieces) = (whole.finish(), pieces.finish());
+            assert!(bool::from(whole.ct_eq(&pieces)));
+            assert!(!bool::from(whole.ct_eq(&keyed.finish())));
+            assert_eq!(whole.as_slice(hash).len(), hash.len());
+        }
+    }
+
+    #[test]
+    fn every_byte_of_a_tag_counts() {
+        let tag = Tag::new(&[1; 32]);
+        for place in 0..Tag::MAX {
+            let mut other = tag;
+            other.0[place] ^= 0x80;
+            assert!(!bool::from(tag.ct_eq(&other)), "byte {place}");
+        }
+    }
+}

@@ -117,3 +117,42 @@ pub enum KeyEncoding {
     /// Base64, after `whsec_` where that is there, as in Standard Webhooks.
     Whsec,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_what_its_text_stands_for() {
+        let bytes = |text, encoding| Secret::decode(text, encoding).map(|secret| secret.bytes().to_vec());
+        assert_eq!(bytes("whsec_YWJj", KeyEncoding::Whsec).unwrap(), b"abc");
+        assert_eq!(bytes("YWJj", KeyEncoding::Whsec).unwrap(), b"abc");
+        assert_eq!(bytes("YWJj", KeyEncoding::Base64).unwrap(), b"abc");
+        assert_eq!(bytes("616263", KeyEncoding::Hex).unwrap(), b"abc");
+        assert_eq!(bytes("whsec_YWJj", KeyEncoding::Text).unwrap(), b"whsec_YWJj");
+    }
+
+    #[test]
+    fn an_empty_secret_cannot_be_made_whichever_way_it_is_written() {
+        for (text, encoding) in [
+            ("", KeyEncoding::Text),
+            ("", KeyEncoding::Hex),
+            ("", KeyEncoding::Base64),
+            ("", KeyEncoding::Whsec),
+            ("whsec_", KeyEncoding::Whsec),
+        ] {
+            assert_eq!(
+                Secret::decode(text, encoding).unwrap_err().to_string(),
+                "secret must be one byte or longer, but is empty"
+            );
+        }
+        assert!(Secret::new([]).is_err());
+    }
+
+    #[test]
+    fn an_error_does_not_show_what_could_not_be_read() {
+        let error = Secret::decode("hunter2", KeyEncoding::Hex).unwrap_err();
+        assert_eq!(error.to_string(), "secret must be written in the scheme's encoding, but is not");
+        assert!(!format!("{error:?}").contains("hunter2"));
+    }
+}

@@ -181,3 +181,58 @@ fn check_list(entries: char, pair: char, key: &str) -> Result<(), ConfigError> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(builder: SchemeBuilder, message: &str) {
+        assert_eq!(builder.build().unwrap_err().to_string(), message);
+    }
+
+    #[test]
+    fn a_setting_that_cannot_be_used_is_named() {
+        let new = || Scheme::builder("custom").header("x-signature");
+        let timed = [Segment::Timestamp, Segment::Body];
+        let families = || Scheme::builder("custom").header(["a", "b"]);
+        refused(Scheme::builder("custom"), "header must be the name of a header, but is empty");
+        refused(
+            Scheme::builder("custom").header("x signature"),
+            "header must be the name of a header, but is \"x signature\"",
+        );
+        refused(new().signed([]), "signed must be segments that end with the body, but is not");
+        refused(new().signed([Segment::literal(".")]), "signed must be segments that end with the body, but is not");
+        refused(
+            new().signed([Segment::Body, Segment::Body]),
+            "signed must be segments that hold the body once, but is not",
+        );
+        refused(
+            new().signed([Segment::header("é"), Segment::Body]),
+            "signed must be the name of a header, but is \"é\"",
+        );
+        refused(new().signed(timed.clone()), "timestamp must be set, since it is signed, but is not");
+        refused(
+            new().timestamp(Timestamp::header("x-time")),
+            "timestamp must be signed, since it proves nothing else, but is not",
+        );
+        refused(
+            new().timestamp(Timestamp::list_key("t")).signed(timed.clone()),
+            "timestamp must be in a header, since the signature is in no list, but is in a list",
+        );
+        refused(
+            families().timestamp(Timestamp::header(["c", "d", "e"])).signed(timed.clone()),
+            "timestamp must be one header, or as many as the signature has, but is 3",
+        );
+        for (entries, pair) in [(',', ','), ('=', ':'), ('a', '='), (',', '+'), ('/', '=')] {
+            let message =
+                format!("list must be separated by what cannot occur in a signature, but is {entries:?} and {pair:?}");
+            refused(new().list(entries, pair, "v1"), &message);
+        }
+        refused(new().list(',', '=', "a,b"), "list must be under a key without separators, but is \"a,b\"");
+        refused(new().versioned(""), "list must be under a key without separators, but is \"\"");
+
+        assert!(new().build().is_ok());
+        assert!(families().timestamp(Timestamp::header("c")).signed(timed).build().is_ok());
+    }
+}

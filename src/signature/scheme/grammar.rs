@@ -110,3 +110,48 @@ impl Grammar {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(grammar: &Grammar, value: &str) -> Result<usize, Reason> {
+        grammar.signatures(value, Encoding::Hex, Hash::Sha256).map(|tags| tags.len())
+    }
+
+    #[test]
+    fn an_encoding_is_read_in_its_canonical_form_and_length_alone() {
+        let decode = |encoding: Encoding, text: &str| encoding.decode(text, Hash::Sha256).is_some();
+        let bytes = [0xfb; 32];
+        for encoding in [Encoding::Hex, Encoding::Base64] {
+            let text = encoding.encode(&bytes);
+            assert!(decode(encoding, &text));
+            assert!(!decode(encoding, &format!(" {text}")) && !decode(encoding, &format!("{text}\n")));
+            assert!(
+                !decode(encoding, &encoding.encode(&bytes[1..])) && !decode(encoding, &encoding.encode(&[0xfb; 33]))
+            );
+            assert!(!decode(encoding, &encoding.encode(&[0xfb; 64])) && !decode(encoding, &text.repeat(100)));
+        }
+        assert!(decode(Encoding::Hex, &"Fb".repeat(32)));
+        let base64 = Encoding::Base64.encode(&bytes);
+        assert!(!decode(Encoding::Base64, base64.trim_end_matches('=')), "without padding");
+        assert!(!decode(Encoding::Base64, &base64.replace('+', "-")), "another alphabet");
+        assert!(!decode(Encoding::Base64, &base64.replace("s=", "t=")), "bits set that stand for nothing");
+    }
+
+    #[test]
+    fn a_list_is_read_by_key() {
+        let list = Grammar::List { entries: ',', pair: '=', key: "v1".into() };
+        let good = "a".repeat(64);
+        assert_eq!(count(&list, &format!("t=1,v1={good},v0={good},v1={good}")), Ok(2));
+        assert_eq!(count(&list, &format!("v1=junk,v1={good},,v1,=")), Ok(1));
+        assert_eq!(count(&list, &format!("V1={good}, v1={good},v10={good}")), Err(Reason::Missing));
+        assert_eq!(count(&list, "v1=junk"), Err(Reason::Malformed));
+        assert_eq!(count(&list, ""), Err(Reason::Missing));
+        assert_eq!(count(&list, &format!("v1={good},").repeat(MAX_SIGNATURES)), Ok(MAX_SIGNATURES));
+        assert_eq!(count(&list, &format!("v1={good},").repeat(MAX_SIGNATURES + 1)), Err(Reason::Malformed));
+        assert_eq!(list.only("t=1,v1=x", "t"), Ok("1"));
+        assert_eq!(list.only("t=1,t=1", "t"), Err(Reason::Repeated));
+        assert_eq!(list.only("v1=x", "t"), Err(Reason::Missing));
+    }
+}

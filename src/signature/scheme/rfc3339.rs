@@ -93,3 +93,67 @@ pub(super) fn print(since_epoch: Duration) -> String {
     let (hour, minute, second, nanos) = (second / 3600, second / 60 % 60, second % 60, since_epoch.subsec_nanos());
     format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z", days + 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn dates_are_read_as_they_are_written() {
+        for (text, seconds, nanos) in [
+            ("1970-01-01T00:00:00Z", 0, 0),
+            ("2019-11-16T10:11:12.634234626Z", 1_573_899_072, 634_234_626),
+            ("2019-11-16t10:11:12.6z", 1_573_899_072, 600_000_000),
+            ("2019-11-16T11:11:12.6342346269+01:00", 1_573_899_072, 634_234_626),
+            ("2019-11-16T04:41:12-05:30", 1_573_899_072, 0),
+            ("2000-02-29T23:59:60Z", 951_868_800, 0),
+            ("2100-03-01T00:00:00Z", 4_107_542_400, 0),
+        ] {
+            assert_eq!(parse(text.as_bytes()), Some(Duration::new(seconds, nanos)), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_date_is_not_read() {
+        for text in [
+            "",
+            "1573899072",
+            "2019-11-16",
+            "2019-11-16T10:11:12",
+            "2019-11-16 10:11:12Z",
+            "2019-11-16T10:11:12.Z",
+            "2019-11-16T10:11:12ZZ",
+            "2019-11-16T10:11:12+0100",
+            "2019-11-16T10:11:12+24:00",
+            "2019-13-16T10:11:12Z",
+            "2019-00-16T10:11:12Z",
+            "2019-02-29T10:11:12Z",
+            "2100-02-29T10:11:12Z",
+            "2019-11-00T10:11:12Z",
+            "2019-11-31T10:11:12Z",
+            "2019-11-16T24:00:00Z",
+            "2019-11-16T10:60:12Z",
+            "2019-11-16T10:11:61Z",
+            "+019-11-16T10:11:12Z",
+            "1969-12-31T23:59:59Z",
+            "1970-01-01T00:00:00+00:01",
+        ] {
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_printed_is_read_again(seconds in 0u64..253_402_300_800, nanos in 0u32..1_000_000_000) {
+            let time = Duration::new(seconds, nanos);
+            prop_assert_eq!(parse(print(time).as_bytes()), Some(time));
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(text in proptest::collection::vec(any::<u8>(), 0..40)) {
+            let _ = parse(&text);
+        }
+    }
+}

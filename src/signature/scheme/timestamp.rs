@@ -126,3 +126,51 @@ fn digits(text: &[u8]) -> Option<u64> {
 pub(super) fn digit(byte: u8) -> Option<u64> {
     byte.is_ascii_digit().then(|| u64::from(byte - b'0'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_written_in_one_way() {
+        for (text, number) in [("0", 0), ("7", 7), ("1700000000", 1_700_000_000), ("18446744073709551615", u64::MAX)] {
+            assert_eq!(digits(text.as_bytes()), Some(number));
+        }
+        for text in ["", "+1", "-1", " 1", "1 ", "01", "00", "1.0", "1e3", "0x1", "\u{663}", "18446744073709551616"] {
+            assert_eq!(digits(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn each_unit_is_judged_as_finely_as_it_is_written() {
+        let now = UnixTime::new(Duration::from_micros(1_573_899_372_900_900));
+        let judge = |unit, text: &str| {
+            Timestamp::list_key("t").unit(unit).judge(text.as_bytes(), now).map(|time| time.since_epoch().as_millis())
+        };
+        assert_eq!(judge(Unit::Seconds, "1573899072"), Ok(1_573_899_072_000));
+        assert_eq!(judge(Unit::Seconds, "1573899071"), Err(Reason::Stale));
+        assert_eq!(judge(Unit::Seconds, "1573899672"), Ok(1_573_899_672_000));
+        assert_eq!(judge(Unit::Seconds, "1573899673"), Err(Reason::Future));
+        assert_eq!(judge(Unit::Millis, "1573899072900"), Ok(1_573_899_072_900));
+        assert_eq!(judge(Unit::Millis, "1573899072899"), Err(Reason::Stale));
+        assert_eq!(judge(Unit::Rfc3339, "2019-11-16T10:11:12.9009Z"), Ok(1_573_899_072_900));
+        assert_eq!(judge(Unit::Rfc3339, "2019-11-16T10:11:12.9008Z"), Err(Reason::Stale));
+    }
+
+    #[test]
+    fn a_tolerance_without_end_accepts_every_date() {
+        let any = Timestamp::header("t").tolerance(Duration::MAX);
+        for (text, now) in [("0", u64::MAX), ("18446744073709551615", 0)] {
+            assert!(any.judge(text.as_bytes(), UnixTime::from_secs(now)).is_ok());
+        }
+    }
+
+    #[test]
+    fn what_is_printed_is_read_again() {
+        let now = UnixTime::new(Duration::from_millis(1_700_000_000_123));
+        for unit in [Unit::Seconds, Unit::Millis, Unit::Rfc3339] {
+            let timestamp = Timestamp::header("t").unit(unit).tolerance(Duration::ZERO);
+            assert!(timestamp.judge(timestamp.print(now).as_bytes(), now).is_ok(), "{unit:?}");
+        }
+    }
+}
