@@ -43,7 +43,7 @@ impl Verified {
         self.signed
     }
 
-    /// The [label](Secret::label) of the secret that it was made with: once no request bears the old one's, that can go.
+    /// The [label](super::Secret::label) of the secret that it was made with: once no request bears the old one's, that can go.
     #[must_use]
     pub fn key_label(&self) -> &str {
         &self.key_label

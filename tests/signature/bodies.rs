@@ -3,7 +3,7 @@
 use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::{Context, Poll, Wake, Waker},
+    task::{Context, Wake, Waker},
     time::Duration,
 };
 
@@ -234,7 +234,7 @@ async fn a_megabyte_that_is_all_there_is_hashed_in_turns() {
         let waker = Waker::from(Arc::clone(&wakes));
         let mut future = Box::pin(layer().layer(Inner::default()).call(signed(&content, body)));
         let mut turns = 0;
-        while let Poll::Pending = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+        while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
             turns += 1;
             assert_eq!(wakes.0.load(Relaxed), turns, "woken for every turn that it gives up");
         }
