@@ -22,6 +22,18 @@ const GATHERED: usize = 16 * 1024;
 /// Large frames are passed on without a copy, small ones are gathered. The trailers are not signed.
 ///
 /// Nothing else makes one, so a service that takes `Request<VerifiedBody>` cannot be reached around the layer.
+///
+/// ```
+/// use http::{Request, Response};
+/// use portcullis::signature::VerifiedBody;
+///
+/// // It is a body as any other, for frameworks; and it is all there, for handlers.
+/// fn handler(request: Request<VerifiedBody>) -> Response<usize> {
+///     Response::new(request.into_body().into_bytes().len())
+/// }
+/// fn is_body<B: http_body::Body<Data = bytes::Bytes, Error = std::convert::Infallible> + Send + 'static>() {}
+/// is_body::<VerifiedBody>();
+/// ```
 #[derive(Clone, Debug)]
 pub struct VerifiedBody {
     frames: VecDeque<Bytes>,

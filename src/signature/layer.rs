@@ -94,6 +94,28 @@ impl<R> SignatureLayer<R> {
     /// Whichever of `Authorization`, `X-API-Key` and the signature's header are present must all be good, each with any of
     /// the accepted secrets; a repeated one fails, and so does a request with none of them. A credential vouches for the
     /// sender and not for the body: see [`Verified::is_signed`](super::Verified::is_signed).
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::{Request, Response, StatusCode};
+    /// use http_body_util::Full;
+    /// use portcullis::signature::{Scheme, Secret, SignatureLayer, Verified, VerifiedBody};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = SignatureLayer::new(Scheme::cognigy(), Secret::new("an example of a secret")?).accept_credentials();
+    /// let service = layer.layer(service_fn(async |request: Request<VerifiedBody>| {
+    ///     assert!(!request.extensions().get::<Verified>().is_some_and(Verified::is_signed));
+    ///     Ok::<_, std::convert::Infallible>(Response::new(Bytes::new()))
+    /// }));
+    /// let request = Request::builder()
+    ///     .header("Authorization", "Bearer an example of a secret")
+    ///     .body(Full::new(Bytes::from("{}")))?;
+    /// assert_eq!(service.oneshot(request).await?.status(), StatusCode::OK);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub const fn accept_credentials(mut self) -> Self {
         self.gate.credentials = true;
         self
@@ -106,6 +128,34 @@ impl<R> SignatureLayer<R> {
     }
 
     /// Makes the responses to refused requests. Default: the status and an empty body.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use http_body_util::Full;
+    /// use portcullis::signature::{Refusal, RefusalKind, Scheme, Secret, SignatureLayer, VerifiedBody};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// fn as_json(refusal: &Refusal) -> Response<Bytes> {
+    ///     let body = match refusal.kind() {
+    ///         RefusalKind::Unauthorized(_) => r#"{"error":"invalid_signature"}"#,
+    ///         RefusalKind::BodyTooLarge => r#"{"error":"body_too_large"}"#,
+    ///         _ => r#"{"error":"bad_body"}"#,
+    ///     };
+    ///     Response::builder().status(refusal.status()).body(body.into()).unwrap()
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let layer = SignatureLayer::new(Scheme::github(), Secret::new("an example of a secret")?).refuse_with(as_json);
+    /// let service = layer.layer(service_fn(async |request: Request<VerifiedBody>| {
+    ///     Ok::<_, std::convert::Infallible>(Response::new(request.into_body().into_bytes()))
+    /// }));
+    /// let response = service.oneshot(Request::new(Full::new(Bytes::new()))).await?;
+    /// assert_eq!(response.body(), r#"{"error":"invalid_signature"}"#);
+    /// # Ok(())
+    /// # }
+    /// ```
     ///
     /// Do not answer differently for the [reasons](super::Reason) within 401: they help a forger along.
     pub fn refuse_with<F, ResB>(self, refuse: F) -> SignatureLayer<F>

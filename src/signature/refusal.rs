@@ -7,6 +7,15 @@ use http::{Response, StatusCode};
 /// A request that was not let through.
 ///
 /// It holds nothing of the request and nothing of a secret, so no log or answer made from it can show any.
+///
+/// ```
+/// use portcullis::signature::Refusal;
+///
+/// // What a metric's label takes, and what an answer may show.
+/// fn told(refusal: &Refusal) -> (&'static str, u16) {
+///     (refusal.as_str(), refusal.status().as_u16())
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Refusal(RefusalKind);
 

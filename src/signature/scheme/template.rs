@@ -40,11 +40,24 @@ impl Segment {
 /// in the second of the timestamp headers. So nothing can be mixed from two families.
 ///
 /// ```
-/// use portcullis::signature::Names;
+/// use portcullis::signature::{Encoding, KeyEncoding, Scheme, Segment, Timestamp};
 ///
-/// let one = Names::from("X-Signature");
-/// let families = Names::from(["webhook-id", "svix-id"]);
-/// # let _ = (one, families);
+/// let standard_webhooks = Scheme::builder("standard-webhooks")
+///     .header(["webhook-signature", "svix-signature"])
+///     .versioned("v1")
+///     .encoding(Encoding::Base64)
+///     .key_encoding(KeyEncoding::Whsec)
+///     .timestamp(Timestamp::header(["webhook-timestamp", "svix-timestamp"]))
+///     .signed([
+///         Segment::header(["webhook-id", "svix-id"]),
+///         Segment::literal("."),
+///         Segment::Timestamp,
+///         Segment::literal("."),
+///         Segment::Body,
+///     ])
+///     .build()?;
+/// assert!(standard_webhooks.secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").is_ok());
+/// # Ok::<_, portcullis::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct Names(pub(super) Vec<String>);
@@ -77,5 +90,23 @@ impl From<Vec<String>> for Names {
 /// that was registered with it. An outer layer puts it into the request's extensions.
 ///
 /// Take it from configuration. `Host` and its relatives are the sender's to choose.
+///
+/// ```
+/// use bytes::Bytes;
+/// use http::Request;
+/// use portcullis::signature::{Encoding, Scheme, Segment, SignedContext};
+///
+/// let square = Scheme::builder("square")
+///     .header("x-square-hmacsha256-signature")
+///     .encoding(Encoding::Base64)
+///     .signed([Segment::Context, Segment::Body])
+///     .build()?;
+///
+/// let mut request = Request::new(());
+/// let registered = Bytes::from_static(b"https://example.com/webhooks");
+/// request.extensions_mut().insert(SignedContext(registered));
+/// # let _ = square;
+/// # Ok::<_, portcullis::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct SignedContext(pub Bytes);

@@ -12,11 +12,16 @@ use crate::{signature::Reason, time::UnixTime};
 ///
 /// ```
 /// use std::time::Duration;
-/// use portcullis::signature::{Timestamp, Unit};
+/// use portcullis::signature::{Scheme, Segment, Timestamp, Unit};
 ///
-/// let five_minutes = Timestamp::header("X-Slack-Request-Timestamp");
 /// let ten_minutes = Timestamp::header("Twitch-Eventsub-Message-Timestamp").unit(Unit::Rfc3339).tolerance(Duration::from_secs(600));
-/// # let _ = (five_minutes, ten_minutes);
+/// let twitch = Scheme::builder("twitch")
+///     .header("Twitch-Eventsub-Message-Signature")
+///     .prefix("sha256=")
+///     .timestamp(ten_minutes)
+///     .signed([Segment::header("Twitch-Eventsub-Message-Id"), Segment::Timestamp, Segment::Body])
+///     .build();
+/// assert!(twitch.is_ok());
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
