@@ -7,3 +7,4 @@ mod events; // and what they hide
 mod headers; // judged before the body
 mod schemes; // lists, times, families
 mod support;
+mod wire; // behind a real server
