@@ -82,19 +82,19 @@
 //! A closed circuit reads its clock twice a call and takes an uncontended lock for a few dozen nanoseconds; a rejection
 //! reads and writes nothing else. Neither allocates. The cost does not grow with the calls in the window.
 
-mod circuit; // the one that synchronises
-mod error; // what the caller is told
-mod future; // the call under way
 mod layer; // what the user stacks
-mod machine; // states and steps
-mod name; // who it is
-mod permit; // says how it ended
-mod probe;
-mod rules; // what trips
 mod service; // readiness, then a permit
+mod future; // the call under way
+mod permit; // says how it ended
+mod circuit; // the one that synchronises
+mod machine; // states and steps
+mod rules; // what trips
+mod window; // what happened lately
 mod settings; // what the user chose
+mod name; // who it is
 mod snapshot; // how it looks from outside
-mod window; // what happened lately // asks while it is not closed
+mod error; // what the caller is told
+mod probe; // asks while it is not closed
 
 pub use self::{
     circuit::Circuit,

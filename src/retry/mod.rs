@@ -90,15 +90,15 @@
 //! a response by its head, so an error in the body that follows is not seen: read the body inside if it matters. It does not
 //! limit what share of the load retries make up: that is what the circuit inside is for.
 
-mod attempt; // the marks
-mod backoff; // how long to wait
-mod builder; // its settings
-mod error; // what the caller is told
-mod future; // the others
 mod layer; // what the user stacks
-mod policy; // what follows an attempt
-mod protocol; // what may be repeated, and where marks go
 mod service; // the first attempt
+mod future; // the others
+mod policy; // what follows an attempt
+mod backoff; // how long to wait
+mod protocol; // what may be repeated, and where marks go
+mod attempt; // the marks
+mod builder; // what the user chose
+mod error; // what the caller is told
 mod tower; // the same for tower's own service
 
 pub use self::{

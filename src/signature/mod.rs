@@ -83,18 +83,18 @@
 //! names that may be known at run time alone. All HMAC schemes whose signed content ends with the body can be written so;
 //! schemes with public keys cannot.
 
-mod body; // in within bounds, out as it came
-mod credentials; // the secret itself, in a header
-mod future; // reads, verifies, calls
-mod keyring; // the accepted secrets
-mod layer; // settings
-mod mac; // the keyed hash
-mod refusal; // what is answered
-mod scheme; // providers, as data
-mod secret; // what both sides know
+mod layer; // what the user stacks
 mod service; // judges the headers
-mod signer; // the other side
+mod future; // reads, verifies, calls
+mod body; // in within bounds, out as it came
 mod verify; // the verdict
+mod credentials; // the secret itself, in a header
+mod scheme; // providers, as data
+mod mac; // the keyed hash
+mod keyring; // the accepted secrets
+mod secret; // what both sides know
+mod refusal; // what is answered
+mod signer; // the other side
 
 pub use self::{
     body::VerifiedBody,
