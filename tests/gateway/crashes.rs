@@ -1,0 +1,97 @@
+//! `kill -9`: what was accepted is done all the same. A lease has to run out for real here, so these tests run at once.
+
+use std::time::Instant;
+
+use rusqlite::Connection;
+use serde_json::json;
+
+use crate::support::{Answer, Downstream, Setup, millis_of, within};
+
+/// A job whose gateway is killed is run again within 30 s.
+const RECOVERY: std::time::Duration = millis_of(31_000);
+
+#[tokio::test]
+async fn jobs_outlive_their_gateway() {
+    tokio::join!(
+        the_same_gateway_finishes_them_after_its_restart(),
+        another_gateway_finishes_them(),
+        a_job_that_keeps_killing_gateways_ends(),
+    );
+}
+
+async fn the_same_gateway_finishes_them_after_its_restart() {
+    let downstream = Downstream::start(Answer::hang()).await;
+    let setup = Setup::new(downstream.url()).set("QUEUE_CONCURRENCY", "1").set("JOB_TIMEOUT", "5m");
+    let setup = setup.set("DOWNSTREAM_TIMEOUT", "5m");
+    let gateway = setup.start().await;
+    let running = gateway.enqueue(r#"{"conversationId":"running"}"#).await;
+    downstream.called(1).await;
+    let queued = gateway.enqueue(r#"{"conversationId":"queued"}"#).await;
+    // Right after the 200.
+    gateway.kill().await;
+    let killed = Instant::now();
+
+    let path = setup.path("queue.db");
+    let check: String =
+        Connection::open(path).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(check, "ok");
+
+    downstream.always(Answer::ok());
+    let gateway = setup.start().await;
+    // Nobody had begun this one.
+    within(millis_of(5000), "the queued job", async || (gateway.status(&queued).await.status() == 200).then_some(()))
+        .await;
+    let result = within(RECOVERY, "the running job", async || {
+        let response = gateway.status(&running).await;
+        (response.status() != 202).then_some(response)
+    })
+    .await;
+    assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
+    assert!(killed.elapsed() < RECOVERY, "{:?}", killed.elapsed());
+    let keys: Vec<_> =
+        downstream.received().iter().map(|request| request.header("idempotency-key").unwrap().to_owned()).collect();
+    assert_eq!(keys, [running.clone(), queued, running]);
+}
+
+async fn another_gateway_finishes_them() {
+    let downstream = Downstream::start(Answer::hang()).await;
+    let setup = Setup::new(downstream.url()).set("DOWNSTREAM_TIMEOUT", "5m").set("JOB_TIMEOUT", "5m");
+    let one = setup.start().await;
+    let task = one.enqueue(r#"{"conversationId":"c-1"}"#).await;
+    downstream.called(1).await;
+    downstream.always(Answer::ok());
+    let other = setup.start().await;
+    one.kill().await;
+    let result = within(RECOVERY, "the job", async || {
+        let response = other.status(&task).await;
+        (response.status() != 202).then_some(response)
+    })
+    .await;
+    assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
+    let received = downstream.received();
+    assert_eq!(received.len(), 2);
+    assert!(received.iter().all(|request| request.header("idempotency-key") == Some(task.as_str())));
+}
+
+async fn a_job_that_keeps_killing_gateways_ends() {
+    let downstream = Downstream::start(Answer::hang()).await;
+    let setup = Setup::new(downstream.url()).set("DOWNSTREAM_TIMEOUT", "5m").set("JOB_TIMEOUT", "5m");
+    let setup = setup.set("JOB_MAX_RUNS", "2");
+    let gateway = setup.start().await;
+    let task = gateway.enqueue(r#"{"conversationId":"c-1"}"#).await;
+    downstream.called(1).await;
+    gateway.kill().await;
+    let gateway = setup.start().await;
+    within(RECOVERY, "the second run", async || (downstream.calls() == 2).then_some(())).await;
+    gateway.kill().await;
+    downstream.always(Answer::ok());
+    let gateway = setup.start().await;
+    let result = within(RECOVERY, "its end", async || {
+        let response = gateway.status(&task).await;
+        (response.status() != 202).then_some(response)
+    })
+    .await;
+    assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("default_fallback_branch")));
+    assert_eq!(result.json()["variables"]["failureReason"], "downstream_unavailable");
+    assert_eq!(downstream.calls(), 2);
+}

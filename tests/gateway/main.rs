@@ -1,0 +1,22 @@
+//! The gateway as its clients, operators and downstream see it: the built example runs as a process, between real sockets.
+//!
+//! `support` holds the process, the scripted downstream and the client; each other module holds one part of the contract.
+#![cfg(unix)]
+#![expect(clippy::disallowed_methods, reason = "whole processes are under test, in real time")]
+
+mod auth;
+mod bodies;
+mod circuit;
+mod crashes;
+mod deadlines;
+mod first_start;
+mod jobs;
+mod observe;
+mod outcomes;
+mod probe;
+mod proxied;
+mod queue;
+mod retrying;
+mod settings;
+mod shutdown;
+mod support;

@@ -1,0 +1,162 @@
+//! What operators see: `/health`, `/metrics` and the logs.
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use serde_json::{Value, json};
+
+use crate::support::{Answer, Downstream, Request, SECRET, Setup, eventually, proxied, sign};
+
+#[tokio::test]
+async fn a_fresh_gateway_is_well() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let gateway = Setup::new(downstream.url()).start().await;
+    let circuit = json!({ "state": "closed", "errorRate": 0.0, "slowRate": 0.0, "calls": 0, "retryAfter": null });
+    let health = json!({ "status": "ok", "circuit": circuit, "queue": { "backend": "sqlite", "ready": true } });
+    assert_eq!(gateway.get("/health").await.answer(), (200, health));
+    assert_eq!(downstream.calls(), 0);
+}
+
+#[tokio::test]
+async fn metrics_count_what_happens() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let gateway = Setup::new(downstream.url()).start().await;
+    let metrics = gateway.get("/metrics").await;
+    assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")), "{metrics:?}");
+
+    downstream.next([Answer::status(503), Answer::status(429)]);
+    gateway.job().await;
+    downstream.next([Answer::status(503), Answer::raw("", crate::support::End::Reset)]);
+    gateway.call().await;
+    downstream.next([Answer::status(501)]);
+    gateway.job().await;
+    gateway.send(Request::queued("{}").signed("wrong")).await;
+
+    let retries = "cognigy_webhook_retries_total";
+    for (code, count) in [("503", 2.0), ("429", 1.0), ("error", 1.0)] {
+        assert_eq!(gateway.metric(retries, &[("status_code", code)]).await, count, "{code}");
+    }
+    assert_eq!(gateway.metric(retries, &[]).await, 4.0);
+    assert_eq!(gateway.metric("cognigy_webhook_fallbacks_total", &[]).await, 1.0);
+    // Each attempt by itself.
+    assert_eq!(gateway.metric("cognigy_downstream_duration_seconds_count", &[]).await, 7.0);
+    assert_eq!(gateway.metric("cognigy_downstream_duration_seconds_bucket", &[("le", "+Inf")]).await, 7.0);
+
+    let requests = "cognigy_webhook_requests_total";
+    assert!(gateway.metric(requests, &[("status", "200")]).await >= 3.0);
+    assert_eq!(gateway.metric(requests, &[("status", "401")]).await, 1.0);
+    let text = gateway.get("/metrics").await;
+    let series = text.text().lines().filter(|line| line.starts_with(requests));
+    assert!(series.clone().all(|line| line.contains("route=\"")), "{:?}", series.collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn what_has_not_happened_yet_is_a_series_of_zero() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let gateway = Setup::new(downstream.url()).start().await;
+    let metrics = gateway.get("/metrics").await;
+    for series in [
+        "cognigy_circuit_breaker_trips_total 0",
+        "cognigy_circuit_breaker_state{state=\"closed\"} 1",
+        "cognigy_circuit_breaker_state{state=\"open\"} 0",
+        "cognigy_circuit_breaker_state{state=\"half_open\"} 0",
+    ] {
+        assert!(metrics.text().lines().any(|line| line == series), "{series} is missing in\n{}", metrics.text());
+    }
+}
+
+/// What must never be found in a log, in any of its forms.
+fn telltales() -> Vec<String> {
+    let wrong = sign("wrong", WEBHOOK.as_bytes());
+    [
+        SECRET,
+        PREVIOUS,
+        TOKEN,
+        "guessed-credential",
+        "private-body",
+        "private-answer",
+        &sign(SECRET, WEBHOOK.as_bytes()),
+        &sign(PREVIOUS, WEBHOOK.as_bytes()),
+        &wrong,
+        &wrong.to_uppercase(),
+        &STANDARD.encode(format!("user:{SECRET}")),
+    ]
+    .map(str::to_owned)
+    .into()
+}
+
+const WEBHOOK: &str = r#"{"conversationId":"c-1","text":"private-body","variables":{"customerId":"private-body"}}"#;
+const PREVIOUS: &str = "previous-secret";
+const TOKEN: &str = "downstream-token";
+
+#[tokio::test]
+async fn logs_hold_no_secret_token_signature_or_body_at_any_level() {
+    for format in ["text", "json"] {
+        let downstream = Downstream::start(Answer::json(r#"{"answer":"private-answer"}"#)).await;
+        let gateway = Setup::new(downstream.url())
+            .set("COGNIGY_WEBHOOK_SECRET_PREVIOUS", PREVIOUS)
+            .set("DOWNSTREAM_BEARER_TOKEN", TOKEN)
+            .set("HEALTH_PROBE_INTERVAL", "20ms")
+            .set("BREAKER_CONSECUTIVE_FAILURES", "2")
+            .set("BREAKER_OPEN_FOR", "50ms")
+            .set("LOG_FORMAT", format)
+            .set("RUST_LOG", "trace")
+            .start()
+            .await;
+
+        let task = gateway.enqueue(WEBHOOK).await;
+        assert_eq!(gateway.result(&task).await.status(), 200);
+        let basic = format!("Basic {}", STANDARD.encode(format!("user:{SECRET}")));
+        for request in [
+            proxied(WEBHOOK),
+            Request::proxied(WEBHOOK).header("Authorization", &basic),
+            Request::proxied(WEBHOOK).header("X-API-Key", PREVIOUS),
+            Request::queued(WEBHOOK).signed(PREVIOUS),
+            Request::queued(WEBHOOK).signed("wrong"),
+            Request::queued(WEBHOOK).header("X-Cognigy-Signature", &sign("wrong", WEBHOOK.as_bytes()).to_uppercase()),
+            Request::proxied(WEBHOOK).header("Authorization", "Bearer guessed-credential"),
+            Request::proxied(WEBHOOK).header("X-API-Key", "guessed-credential"),
+            Request::queued("private-body").signed(SECRET),
+            Request::queued(r#"{"private-body":1}"#).signed(SECRET),
+        ] {
+            gateway.send(request).await;
+        }
+        for answer in [
+            Answer::json("private-answer"),
+            Answer::new(422, &[], "private-answer"),
+            Answer::new(500, &[("Retry-After", "0")], "private-answer"),
+            Answer::new(503, &[], "private-answer"),
+        ] {
+            downstream.always(answer.clone());
+            gateway.proxy(WEBHOOK).await;
+            downstream.always(answer);
+            let task = gateway.enqueue(WEBHOOK).await;
+            gateway.result(&task).await;
+        }
+        downstream.always(Answer::json(r#"{"answer":"private-answer"}"#));
+        gateway.until_circuit("closed").await;
+
+        let log = gateway.stderr();
+        assert!(log.len() > 1000, "nothing was logged: {log}");
+        for telltale in telltales() {
+            assert!(!log.contains(&telltale), "{telltale} is in the log");
+        }
+        if format == "json" {
+            for line in log.lines() {
+                assert!(serde_json::from_str::<Value>(line).is_ok_and(|value| value.is_object()), "no JSON: {line}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn logs_go_to_stderr_as_far_as_the_filter_says() {
+    let downstream = Downstream::start(Answer::status(503)).await;
+    let gateway = Setup::new(downstream.url()).set("RUST_LOG", "off").start().await;
+    gateway.job().await;
+    assert_eq!(gateway.stderr(), "");
+    assert_eq!(gateway.stdout(), format!("listening on http://{}\n", gateway.address));
+
+    let gateway = Setup::new(downstream.url()).start().await;
+    gateway.job().await;
+    eventually("a line about the fallback", async || (!gateway.stderr().is_empty()).then_some(())).await;
+    assert_eq!(gateway.stdout(), format!("listening on http://{}\n", gateway.address));
+}

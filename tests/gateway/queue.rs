@@ -1,0 +1,137 @@
+//! The queue on SQLite: locked, shared, in memory, and what it forgets.
+
+use std::{collections::HashSet, time::Instant};
+
+use rusqlite::Connection;
+use serde_json::json;
+
+use crate::support::{Answer, Downstream, Request, SECRET, Setup, eventually, millis_of};
+
+#[tokio::test]
+async fn a_locked_database_is_a_503_while_the_proxied_route_goes_on() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let setup = Setup::new(downstream.url());
+    let gateway = setup.start().await;
+    gateway.job().await;
+
+    let lock = Connection::open(setup.path("queue.db")).unwrap();
+    lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let started = Instant::now();
+    let queued = gateway.send(Request::queued(r#"{"conversationId":"c-1"}"#).signed(SECRET));
+    let proxied = async {
+        let started = Instant::now();
+        assert_eq!(gateway.call().await, 200);
+        assert_eq!(gateway.get("/metrics").await.status(), 200);
+        started.elapsed()
+    };
+    let (queued, proxied) = tokio::join!(queued, proxied);
+    assert_eq!(queued.answer(), (503, json!({ "error": "queue_unavailable" })));
+    assert!(queued.header("retry-after").is_some_and(|wait| wait.parse::<u64>().is_ok()), "{queued:?}");
+    assert!(started.elapsed() < millis_of(6000), "{:?}", started.elapsed());
+    assert!(proxied < millis_of(1500), "{proxied:?}");
+
+    lock.execute_batch("ROLLBACK").unwrap();
+    eventually("jobs are taken again", async || {
+        let request = Request::queued(r#"{"conversationId":"c-2"}"#).signed(SECRET);
+        (gateway.send(request).await.status() == 200).then_some(())
+    })
+    .await;
+    assert_eq!(gateway.job().await.0, 200);
+    let health = gateway.get("/health").await;
+    assert_eq!((health.status(), &health.json()["queue"]["ready"]), (200, &json!(true)));
+    // What was refused has not been taken in secret.
+    let conversations = downstream.bodies();
+    assert_eq!(conversations.iter().filter(|body| body["conversationId"] == "c-1").count(), 2, "{conversations:?}");
+}
+
+#[tokio::test]
+async fn a_lock_that_is_held_for_a_moment_is_waited_out() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let setup = Setup::new(downstream.url());
+    let gateway = setup.start().await;
+    let lock = Connection::open(setup.path("queue.db")).unwrap();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let queued = gateway.send(Request::queued(r#"{"conversationId":"c-1"}"#).signed(SECRET));
+    let release = async {
+        crate::support::pause(300).await;
+        lock.execute_batch("COMMIT").unwrap();
+    };
+    let (queued, ()) = tokio::join!(queued, release);
+    assert_eq!(queued.status(), 200);
+}
+
+#[tokio::test]
+async fn gateways_on_one_file_share_the_jobs_and_not_the_circuit() {
+    let downstream = Downstream::start(Answer::ok().after(millis_of(20))).await;
+    let setup = Setup::new(downstream.url()).set("BREAKER_CONSECUTIVE_FAILURES", "1").set("RETRY_MAX_ATTEMPTS", "1");
+    let (one, other) = tokio::join!(setup.start(), setup.start());
+    let mut tasks = Vec::new();
+    for n in 0..10 {
+        for gateway in [&one, &other] {
+            tasks.push(gateway.enqueue(format!(r#"{{"conversationId":"c-{n}"}}"#)).await);
+        }
+    }
+    for task in &tasks {
+        let results = [one.result(task).await.answer(), other.result(task).await.answer()];
+        assert_eq!(results[0], results[1]);
+        assert_eq!(results[0].1["nextNode"], "continue_dialog");
+    }
+    let received = downstream.received();
+    let keys: HashSet<_> = received.iter().filter_map(|request| request.header("idempotency-key")).collect();
+    assert_eq!((received.len(), keys.len()), (20, 20));
+    assert!(tasks.iter().all(|task| keys.contains(task.as_str())));
+
+    downstream.next([Answer::status(500)]);
+    assert_eq!(one.call().await, 502);
+    assert_eq!(one.circuit().await["state"], "open");
+    assert_eq!(other.circuit().await["state"], "closed");
+}
+
+#[tokio::test]
+async fn results_outlive_a_restart_and_not_their_time() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let setup = Setup::new(downstream.url());
+    let gateway = setup.start().await;
+    let task = gateway.enqueue(r#"{"conversationId":"c-1"}"#).await;
+    let result = gateway.result(&task).await.answer();
+    gateway.kill().await;
+    let gateway = setup.start().await;
+    assert_eq!(gateway.status(&task).await.answer(), result);
+    assert_eq!(downstream.calls(), 1);
+    gateway.kill().await;
+
+    let gateway = setup.set("RESULT_TTL", "1s").start().await;
+    let task = gateway.enqueue(r#"{"conversationId":"c-1"}"#).await;
+    assert_eq!(gateway.result(&task).await.status(), 200);
+    eventually("the result is forgotten", async || {
+        let response = gateway.status(&task).await;
+        (response.answer() == (404, json!({ "error": "unknown_task" }))).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_queue_can_live_in_memory() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let setup = Setup::new(downstream.url()).set("QUEUE_URL", "sqlite::memory:");
+    let gateway = setup.start().await;
+    assert_eq!(gateway.job().await.1["nextNode"], "continue_dialog");
+    let files: Vec<_> = std::fs::read_dir(setup.path("")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert!(files.is_empty(), "{files:?}");
+}
+
+#[tokio::test]
+async fn a_burst_of_webhooks_is_taken_whole() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let gateway = Setup::new(downstream.url()).start().await;
+    let webhooks = (0..200).map(|n| gateway.enqueue(format!(r#"{{"conversationId":"c-{n}"}}"#)));
+    let tasks: HashSet<_> = futures_util::future::join_all(webhooks).await.into_iter().collect();
+    assert_eq!(tasks.len(), 200);
+    let received = downstream.called(200).await;
+    let conversations: HashSet<_> = received.iter().map(|request| request.text().to_owned()).collect();
+    assert_eq!(conversations.len(), 200);
+    for task in &tasks {
+        assert_eq!(gateway.result(task).await.status(), 200);
+    }
+    assert_eq!(downstream.calls(), 200);
+}

@@ -1,0 +1,257 @@
+//! Settings: each bad value ends the start with one line that names it, and good ones do what they say.
+
+use std::net::TcpListener;
+
+use futures_util::{StreamExt, stream};
+
+use crate::support::{Answer, Downstream, Setup};
+
+/// The names of the settings, as variables, flags or in words, are all the same to this.
+fn folded(text: &str) -> String {
+    text.to_uppercase().replace('-', "_")
+}
+
+/// What is wrong with how it refused to start; empty if nothing is.
+async fn refused(setup: Setup, name: &str) -> Vec<String> {
+    let (code, stdout, stderr) = setup.run().await;
+    let mut wrong = Vec::new();
+    if code != Some(2) {
+        wrong.push(format!("exit code {code:?}"));
+    }
+    if !stdout.is_empty() {
+        wrong.push(format!("stdout {stdout:?}"));
+    }
+    if stderr.lines().count() != 1 || !stderr.ends_with('\n') {
+        wrong.push(format!("not one line on stderr: {stderr:?}"));
+    }
+    if !folded(&stderr).contains(name) {
+        wrong.push(format!("{name} is not named: {stderr:?}"));
+    }
+    wrong
+}
+
+async fn all_refused(cases: Vec<(&str, Setup, &str)>) {
+    let mut reports = stream::iter(cases)
+        .map(async |(what, setup, name)| {
+            // A gateway that starts after all is killed when its time is up.
+            let wrong = tokio::time::timeout(crate::support::millis_of(8000), refused(setup, name)).await;
+            let wrong = wrong.unwrap_or_else(|_| vec!["it started".to_owned()]);
+            wrong.into_iter().map(|wrong| format!("{what}: {wrong}\n")).collect::<String>()
+        })
+        .buffer_unordered(4);
+    let mut report = String::new();
+    while let Some(wrong) = reports.next().await {
+        report += &wrong;
+    }
+    assert!(report.is_empty(), "{report}");
+}
+
+const BAD: &[(&str, &str)] = &[
+    ("LISTEN_ADDR", "nonsense"),
+    ("LISTEN_ADDR", "127.0.0.1"),
+    ("LISTEN_ADDR", "127.0.0.1:99999"),
+    ("COGNIGY_WEBHOOK_SECRET", ""),
+    ("COGNIGY_WEBHOOK_SECRET_PREVIOUS", ""),
+    ("MAX_BODY_BYTES", "much"),
+    ("MAX_BODY_BYTES", "-1"),
+    ("BODY_TIMEOUT", "10"),
+    ("BODY_TIMEOUT", "0s"),
+    ("HEADER_TIMEOUT", "soon"),
+    ("HEADER_TIMEOUT", "-1s"),
+    ("HEADER_TIMEOUT", "0s"),
+    ("DOWNSTREAM_URL", "not a URL"),
+    ("DOWNSTREAM_URL", "/v1"),
+    ("DOWNSTREAM_URL", "ftp://127.0.0.1"),
+    ("DOWNSTREAM_URL", ""),
+    ("DOWNSTREAM_TIMEOUT", "10 parsecs"),
+    ("DOWNSTREAM_TIMEOUT", "0s"),
+    ("DOWNSTREAM_TIMEOUT", ""),
+    ("DOWNSTREAM_MAX_BYTES", "1.5"),
+    ("DOWNSTREAM_BEARER_TOKEN", "two\nlines"),
+    ("QUEUE_URL", "postgres://localhost/queue"),
+    ("QUEUE_URL", "queue.db"),
+    ("QUEUE_URL", ""),
+    ("QUEUE_CONCURRENCY", "0"),
+    ("QUEUE_CONCURRENCY", "many"),
+    ("JOB_CIRCUIT_WAIT", "1 fortnight"),
+    ("RESULT_TTL", "24"),
+    ("SHUTDOWN_TIMEOUT", "s"),
+    ("JOB_TIMEOUT", "0s"),
+    ("JOB_TIMEOUT", "99999999999999999999s"),
+    ("JOB_MAX_RUNS", "0"),
+    ("PROXY_DEADLINE", "0s"),
+    ("PROXY_DEADLINE", "7"),
+    ("RETRY_MAX_ATTEMPTS", "0"),
+    ("RETRY_MAX_ATTEMPTS", "three"),
+    ("RETRY_MAX_ATTEMPTS", "-1"),
+    ("RETRY_BASE_DELAY", "2"),
+    ("RETRY_MAX_DELAY", "abc"),
+    ("RETRY_JITTER", "1s1"),
+    ("RETRY_AFTER_MAX", "NaNs"),
+    ("BREAKER_CONSECUTIVE_FAILURES", "-1"),
+    ("BREAKER_FAILURES", "x"),
+    ("BREAKER_ERROR_RATE", "1.5"),
+    ("BREAKER_ERROR_RATE", "-0.1"),
+    ("BREAKER_ERROR_RATE", "NaN"),
+    ("BREAKER_ERROR_RATE", "half"),
+    ("BREAKER_MIN_CALLS", "0"),
+    ("BREAKER_SLOW_CALL", "1500"),
+    ("BREAKER_SLOW_RATE", "2"),
+    ("BREAKER_SLOW_RATE", "inf"),
+    ("BREAKER_MEAN_LATENCY", "0"),
+    ("BREAKER_WINDOW", "0s"),
+    ("BREAKER_OPEN_FOR", "0s"),
+    ("BREAKER_PROBES", "0"),
+    ("BREAKER_PROBE_SUCCESSES", "4"),
+    ("BREAKER_PROBE_SUCCESSES", "0"),
+    ("BREAKER_HALF_OPEN_TIMEOUT", "0s"),
+    ("HEALTH_PROBE_INTERVAL", "often"),
+    ("DASHBOARD", "perhaps"),
+    ("LOG_FORMAT", "xml"),
+    ("RUST_LOG", "gateway=loudest"),
+];
+
+#[tokio::test]
+async fn a_bad_value_is_one_line_that_names_the_setting() {
+    let setup = || Setup::new("http://127.0.0.1:9");
+    let labels: Vec<_> = BAD.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+    let cases =
+        BAD.iter().zip(&labels).map(|((name, value), label)| (label.as_str(), setup().set(name, *value), *name));
+    all_refused(cases.collect()).await;
+}
+
+#[tokio::test]
+async fn a_bad_flag_is_refused_as_the_variable_is() {
+    let setup = || Setup::new("http://127.0.0.1:9");
+    all_refused(vec![
+        ("attempts", setup().argument("--retry-max-attempts=0"), "RETRY_MAX_ATTEMPTS"),
+        ("rate", setup().argument("--breaker-error-rate=7"), "BREAKER_ERROR_RATE"),
+        ("duration", setup().argument("--job-timeout").argument("60"), "JOB_TIMEOUT"),
+        ("secret", setup().argument("--cognigy-webhook-secret="), "COGNIGY_WEBHOOK_SECRET"),
+        ("a flag that does not exist", setup().argument("--retry-max-attemps=3"), "RETRY_MAX_ATTEMPS"),
+        ("a flag without its value", setup().argument("--proxy-deadline"), "PROXY_DEADLINE"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn what_the_machine_refuses_is_one_line_too() {
+    let busy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = busy.local_addr().unwrap().to_string();
+    let setup = || Setup::new("http://127.0.0.1:9");
+    let nowhere = setup();
+    let nowhere =
+        nowhere.clone().set("QUEUE_URL", format!("sqlite://{}", nowhere.path("no/such/dir/queue.db").display()));
+    let directory = setup();
+    let directory = directory.clone().set("QUEUE_URL", format!("sqlite://{}", directory.path("").display()));
+    let garbage = setup();
+    std::fs::write(garbage.path("queue.db"), "this is no database, and nobody should write over it".repeat(50))
+        .unwrap();
+    all_refused(vec![
+        ("a busy port", setup().set("LISTEN_ADDR", &address), "LISTEN_ADDR"),
+        ("a database in no directory", nowhere, "QUEUE_URL"),
+        ("a database that is a directory", directory, "QUEUE_URL"),
+        ("a file that is no database", garbage, "QUEUE_URL"),
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_refused_start_does_not_say_the_secret() {
+    let setup =
+        Setup::new("http://127.0.0.1:9").set("RETRY_MAX_ATTEMPTS", "0").set("DOWNSTREAM_BEARER_TOKEN", "t0ken\u{1}");
+    let (_, _, stderr) = setup.run().await;
+    assert!(!stderr.contains("t0ken") && !stderr.contains(crate::support::SECRET), "{stderr}");
+    let (_, _, stderr) = setup.set("RETRY_MAX_ATTEMPTS", "3").run().await;
+    assert!(!stderr.contains("t0ken") && folded(&stderr).contains("DOWNSTREAM_BEARER_TOKEN"), "{stderr}");
+}
+
+#[tokio::test]
+async fn a_flag_wins_over_its_variable() {
+    let downstream = Downstream::start(Answer::status(503)).await;
+    let setup = Setup::new(downstream.url()).set("RETRY_MAX_ATTEMPTS", "3").argument("--retry-max-attempts=1");
+    let gateway = setup.argument("--listen-addr").argument("127.0.0.1:0").start().await;
+    gateway.call().await;
+    assert_eq!(downstream.calls(), 1);
+}
+
+#[tokio::test]
+async fn rules_that_are_off_and_limits_of_any_size_are_accepted() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let settings = [
+        ("BREAKER_CONSECUTIVE_FAILURES", "0"),
+        ("BREAKER_FAILURES", "0"),
+        ("BREAKER_MEAN_LATENCY", "0s"),
+        ("HEALTH_PROBE_INTERVAL", "0s"),
+        ("RETRY_BASE_DELAY", "1m30s"),
+        ("RETRY_MAX_DELAY", "10ms"),
+        ("RETRY_JITTER", "0s"),
+        ("BREAKER_ERROR_RATE", "1"),
+        ("BREAKER_PROBES", "5"),
+        ("BREAKER_PROBE_SUCCESSES", "5"),
+        ("JOB_CIRCUIT_WAIT", "0s"),
+        ("LOG_FORMAT", "json"),
+        ("DASHBOARD", "off"),
+        ("QUEUE_CONCURRENCY", "1"),
+        ("JOB_TIMEOUT", "1h"),
+    ];
+    let setup = settings.iter().fold(Setup::new(downstream.url()), |setup, (name, value)| setup.set(name, *value));
+    let gateway = setup.start().await;
+    assert_eq!(gateway.call().await, 200);
+    assert_eq!(gateway.job().await.1["nextNode"], "continue_dialog");
+}
+
+#[tokio::test]
+async fn the_help_lists_every_setting_with_its_default() {
+    let (code, stdout, stderr) = Setup::bare().argument("--help").run().await;
+    assert_eq!((code, stderr.as_str()), (Some(0), ""));
+    let settings = [
+        ("LISTEN_ADDR", "127.0.0.1:8000"),
+        ("COGNIGY_WEBHOOK_SECRET", ""),
+        ("COGNIGY_WEBHOOK_SECRET_PREVIOUS", ""),
+        ("MAX_BODY_BYTES", "1048576"),
+        ("BODY_TIMEOUT", "10s"),
+        ("HEADER_TIMEOUT", "10s"),
+        ("DOWNSTREAM_URL", ""),
+        ("DOWNSTREAM_TIMEOUT", "10s"),
+        ("DOWNSTREAM_MAX_BYTES", "1048576"),
+        ("DOWNSTREAM_BEARER_TOKEN", ""),
+        ("QUEUE_URL", "sqlite://cognigy_gateway.db"),
+        ("QUEUE_CONCURRENCY", "64"),
+        ("JOB_CIRCUIT_WAIT", "0s"),
+        ("RESULT_TTL", "24h"),
+        ("SHUTDOWN_TIMEOUT", "25s"),
+        ("JOB_TIMEOUT", "60s"),
+        ("JOB_MAX_RUNS", "5"),
+        ("PROXY_DEADLINE", "7s"),
+        ("RETRY_MAX_ATTEMPTS", "3"),
+        ("RETRY_BASE_DELAY", "2s"),
+        ("RETRY_MAX_DELAY", "30s"),
+        ("RETRY_JITTER", "1s"),
+        ("RETRY_AFTER_MAX", "30s"),
+        ("BREAKER_CONSECUTIVE_FAILURES", "5"),
+        ("BREAKER_FAILURES", "0"),
+        ("BREAKER_ERROR_RATE", "0.5"),
+        ("BREAKER_MIN_CALLS", "10"),
+        ("BREAKER_SLOW_CALL", "1500ms"),
+        ("BREAKER_SLOW_RATE", "0.5"),
+        ("BREAKER_MEAN_LATENCY", "0s"),
+        ("BREAKER_WINDOW", "60s"),
+        ("BREAKER_OPEN_FOR", "15s"),
+        ("BREAKER_PROBES", "3"),
+        ("BREAKER_PROBE_SUCCESSES", ""),
+        ("BREAKER_HALF_OPEN_TIMEOUT", "30s"),
+        ("HEALTH_PROBE_INTERVAL", "10s"),
+        ("FALLBACK_NODE", "default_fallback_branch"),
+        ("SUCCESS_NODE", "continue_dialog"),
+        ("LOG_FORMAT", "text"),
+    ];
+    for (name, default) in settings {
+        let flag = format!("--{} ", name.to_lowercase().replace('_', "-"));
+        let (_, entry) = stdout.split_once(&flag).unwrap_or_else(|| panic!("{flag} is missing in\n{stdout}"));
+        let entry = entry.split("\n  -").next().unwrap_or_default();
+        let flat = entry.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(&format!("env: {name}")), "{name}: {flat}");
+        assert!(default.is_empty() || flat.contains(&format!("default: {default}")), "{name}: {flat}");
+    }
+}

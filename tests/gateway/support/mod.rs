@@ -1,0 +1,50 @@
+//! What every test needs: a running gateway, a downstream that does as it is told, and an HTTP client that can misbehave.
+
+mod downstream;
+mod gateway;
+mod http;
+
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+pub(crate) use self::{
+    downstream::{Answer, Downstream, End, Received, refused},
+    gateway::{Gateway, SECRET, Setup, proxied},
+    http::{Message, Request, read_message},
+};
+
+/// More than anything here takes, also on a machine that is busy with something else.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks again and again until there is an answer; fails by name when there is none in time.
+pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, async || ask().await).await
+}
+
+pub(crate) async fn within<T>(limit: Duration, what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        pause(10).await;
+    }
+}
+
+pub(crate) async fn pause(millis: u64) {
+    tokio::time::sleep(millis_of(millis)).await;
+}
+
+pub(crate) const fn millis_of(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+/// The signature of a body, computed without the crate under test.
+pub(crate) fn sign(secret: &str, body: &[u8]) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length");
+    mac.update(body);
+    hex::encode(mac.finalize().into_bytes())
+}
