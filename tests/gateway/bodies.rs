@@ -235,7 +235,8 @@ async fn deep_nesting_crashes_nothing() {
     }
     downstream.always(Answer::json(&deep));
     assert!(matches!(gateway.call().await, 200 | 502));
-    gateway.job().await;
+    let task = gateway.enqueue(BODY).await;
+    assert_eq!(gateway.result(&task).await.status(), 200);
     assert_eq!(gateway.get("/health").await.status(), 200);
 }
 

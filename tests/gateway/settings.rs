@@ -106,7 +106,6 @@ const BAD: &[(&str, &str)] = &[
     ("BREAKER_PROBE_SUCCESSES", "0"),
     ("BREAKER_HALF_OPEN_TIMEOUT", "0s"),
     ("HEALTH_PROBE_INTERVAL", "often"),
-    ("DASHBOARD", "perhaps"),
     ("LOG_FORMAT", "xml"),
     ("RUST_LOG", "gateway=loudest"),
 ];
@@ -191,7 +190,6 @@ async fn rules_that_are_off_and_limits_of_any_size_are_accepted() {
         ("BREAKER_PROBE_SUCCESSES", "5"),
         ("JOB_CIRCUIT_WAIT", "0s"),
         ("LOG_FORMAT", "json"),
-        ("DASHBOARD", "off"),
         ("QUEUE_CONCURRENCY", "1"),
         ("JOB_TIMEOUT", "1h"),
     ];

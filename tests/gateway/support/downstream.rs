@@ -18,6 +18,9 @@ use tokio::{
 
 use super::{Message, eventually, read_message};
 
+/// The path that the probe asks, below any base.
+const HEALTH: &str = "/v2/health";
+
 /// How one request is answered.
 #[derive(Clone)]
 pub(crate) struct Answer {
@@ -175,7 +178,7 @@ impl Downstream {
     }
 
     pub(crate) fn probes(&self) -> Vec<Received> {
-        self.received().into_iter().filter(|request| request.path == "/v2/health").collect()
+        self.received().into_iter().filter(|request| request.path.ends_with(HEALTH)).collect()
     }
 
     /// The most requests that were ever open at once.
@@ -207,7 +210,7 @@ async fn serve(stream: TcpStream, state: Arc<Mutex<State>>) -> io::Result<()> {
         let path = words.next().unwrap_or_default();
         let (answer, number) = {
             let mut state = state.lock().unwrap();
-            let scripted = if path == "/v2/health" { state.health.clone() } else { None };
+            let scripted = if path.ends_with(HEALTH) { state.health.clone() } else { None };
             let answer = scripted.or_else(|| state.next.pop_front()).or_else(|| state.always.clone());
             state.received.push(Received { at: Instant::now(), method, path, message, abandoned: false });
             state.running += 1;

@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 pub(crate) use self::{
-    downstream::{Answer, Downstream, End, Received, refused},
+    downstream::{Answer, Downstream, End, refused},
     gateway::{Gateway, SECRET, Setup, proxied},
     http::{Message, Request, read_message},
 };
