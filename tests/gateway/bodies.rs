@@ -54,6 +54,21 @@ async fn a_declared_length_over_the_limit_is_refused_before_the_body() {
 }
 
 #[tokio::test]
+async fn a_client_that_waits_to_be_asked_is_asked_only_for_what_may_come() {
+    let (downstream, gateway) = start(&[("MAX_BODY_BYTES", "100")]).await;
+    for head in heads() {
+        let head = format!("{head}Expect: 100-continue\r\n");
+        let mut stream = open(gateway.address, &format!("{head}Content-Length: 101\r\n\r\n")).await;
+        assert_eq!(read(&mut stream).await.status(), 413);
+        let mut stream = open(gateway.address, &format!("{head}Content-Length: {}\r\n\r\n", BODY.len())).await;
+        assert_eq!(read(&mut stream).await.status(), 100);
+        stream.write_all(BODY.as_bytes()).await.unwrap();
+        assert_eq!(read(&mut stream).await.status(), 200);
+    }
+    downstream.called(2).await;
+}
+
+#[tokio::test]
 async fn a_chunked_body_is_cut_off_at_the_limit() {
     let (downstream, gateway) = start(&[("MAX_BODY_BYTES", "1000")]).await;
     for head in heads() {

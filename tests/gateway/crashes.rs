@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use rusqlite::Connection;
 use serde_json::json;
+use tokio::task::JoinSet;
 
-use crate::support::{Answer, Downstream, Setup, millis_of, within};
+use crate::support::{Answer, Downstream, Request, SECRET, Setup, millis_of, within};
 
 /// A job whose gateway is killed is run again within 30 s.
 const RECOVERY: std::time::Duration = millis_of(31_000);
@@ -16,6 +17,7 @@ async fn jobs_outlive_their_gateway() {
         the_same_gateway_finishes_them_after_its_restart(),
         another_gateway_finishes_them(),
         a_job_that_keeps_killing_gateways_ends(),
+        a_long_job_is_left_to_a_gateway_that_lives(),
     );
 }
 
@@ -94,4 +96,50 @@ async fn a_job_that_keeps_killing_gateways_ends() {
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("default_fallback_branch")));
     assert_eq!(result.json()["variables"]["failureReason"], "downstream_unavailable");
     assert_eq!(downstream.calls(), 2);
+}
+
+async fn a_long_job_is_left_to_a_gateway_that_lives() {
+    let downstream = Downstream::start(Answer::ok().after(millis_of(20_000))).await;
+    let setup = Setup::new(downstream.url()).set("DOWNSTREAM_TIMEOUT", "5m").set("JOB_TIMEOUT", "5m");
+    let (one, other) = tokio::join!(setup.start(), setup.start());
+    let task = one.enqueue(r#"{"conversationId":"c-1"}"#).await;
+    let result = within(RECOVERY, "the job", async || {
+        let response = other.status(&task).await;
+        (response.status() != 202).then_some(response)
+    })
+    .await;
+    assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
+    assert_eq!(downstream.calls(), 1);
+}
+
+#[tokio::test]
+async fn what_was_accepted_is_known_however_soon_the_gateway_dies() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let setup = Setup::new(downstream.url());
+    let gateway = setup.start().await;
+    let address = gateway.address;
+    let mut webhooks = JoinSet::new();
+    for n in 0..60 {
+        let webhook = Request::queued(format!(r#"{{"conversationId":"c-{n}"}}"#)).signed(SECRET);
+        webhooks.spawn(async move { webhook.send(address).await });
+    }
+    let mut gateway = Some(gateway);
+    let mut accepted = Vec::new();
+    while let Some(response) = webhooks.join_next().await {
+        // Those that the gateway did not live to answer are not accepted.
+        if let Ok(response) = response.unwrap() {
+            accepted.push(response.json()["taskId"].as_str().expect("a task").to_owned());
+        }
+        if accepted.len() >= 20
+            && let Some(gateway) = gateway.take()
+        {
+            gateway.kill().await;
+        }
+    }
+    assert!(accepted.len() >= 20);
+    let gateway = setup.start().await;
+    for task in &accepted {
+        let status = gateway.status(task).await.status();
+        assert!(matches!(status, 200 | 202), "{status} for an accepted task");
+    }
 }

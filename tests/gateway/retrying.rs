@@ -138,6 +138,15 @@ async fn a_retry_after_over_the_limit_is_not_waited_out() {
 }
 
 #[tokio::test]
+async fn a_date_that_has_passed_is_no_wait() {
+    let (downstream, gateway) = start(|setup| setup.set("RETRY_BASE_DELAY", "5s")).await;
+    let now = gateway.get("/health").await.header("date").expect("the gateway's time").to_owned();
+    downstream.next([Answer::retry_after(503, &now)]);
+    assert_eq!(gateway.call().await, 200);
+    assert!(downstream.gaps()[0] < millis_of(2500), "{:?}", downstream.gaps());
+}
+
+#[tokio::test]
 async fn one_attempt_in_all_is_no_retry() {
     let (downstream, gateway) = start(|setup| setup.set("RETRY_MAX_ATTEMPTS", "1")).await;
     downstream.always(Answer::status(503));

@@ -3,9 +3,13 @@
 use std::time::Instant;
 
 use serde_json::json;
-use tokio::{io::AsyncReadExt, net::TcpStream, time::timeout};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
 
-use crate::support::{Answer, Downstream, Gateway, PATIENCE, Request, Setup, eventually, millis_of, within};
+use crate::support::{Answer, Downstream, Gateway, PATIENCE, Request, SECRET, Setup, eventually, millis_of, within};
 
 #[tokio::test]
 async fn running_work_is_finished() {
@@ -111,4 +115,18 @@ async fn a_proxied_call_that_does_not_end_is_broken_off() {
     downstream.called(1).await;
     stops(gateway, 6000, "a hanging call").await;
     drop(client);
+}
+
+#[tokio::test]
+async fn a_client_that_never_ends_its_request_holds_nothing_up() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let setup = Setup::new(downstream.url()).set("HEADER_TIMEOUT", "1m").set("BODY_TIMEOUT", "1m");
+    let gateway = setup.set("SHUTDOWN_TIMEOUT", "500ms").start().await;
+    let mut head = TcpStream::connect(gateway.address).await.unwrap();
+    head.write_all(b"POST /webhook/cognigy HTTP/1.1\r\nHo").await.unwrap();
+    let mut body = TcpStream::connect(gateway.address).await.unwrap();
+    let start = Request::new("POST", "/webhook/cognigy").header("X-API-Key", SECRET).into_head();
+    body.write_all(format!("{start}Content-Length: 10\r\n\r\n{{").as_bytes()).await.unwrap();
+    gateway.get("/health").await;
+    stops(gateway, 6000, "half a head and half a body").await;
 }

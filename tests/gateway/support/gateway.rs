@@ -24,21 +24,22 @@ use super::{Message, PATIENCE, Request, eventually};
 
 pub(crate) const SECRET: &str = "s3cr:et of the tests";
 
-/// The built example. `cargo test` builds it with everything else; `cargo test --test gateway` alone does not.
+/// The built example, as fresh as these tests. An example with unit tests is built as a test alone by `cargo test`, so the
+/// program itself may be missing, or older than its source.
 static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     let tests = env::current_exe().expect("the path of this test");
     let profile = tests.ancestors().nth(2).expect("tests lie in TARGET/PROFILE/deps");
-    let program = profile.join("examples").join("cognigy_gateway");
-    if !program.is_file() {
-        let mut build = std::process::Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--example", "cognigy_gateway"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        if profile.ends_with("release") {
-            build.arg("--release");
-        }
-        let built = build.status().is_ok_and(|status| status.success());
-        assert!(built && program.is_file(), "{} is missing: cargo build --example cognigy_gateway", program.display());
+    let mut build = std::process::Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--example", "cognigy_gateway", "--message-format", "json-render-diagnostics"]);
+    if profile.ends_with("release") {
+        build.arg("--release");
     }
-    program
+    let built = build.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit()).output().expect("cargo runs");
+    assert!(built.status.success(), "cargo build --example cognigy_gateway failed");
+    let messages =
+        built.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
+    let executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executables.last().expect("cargo says where it put the example")
 });
 
 /// A directory that goes when the last one who uses it does.
@@ -84,6 +85,8 @@ impl Setup {
 
     /// Nothing but a free port.
     pub(crate) fn bare() -> Self {
+        // Here, before a test looks at its watch.
+        LazyLock::force(&PROGRAM);
         let setup = Self { dir: Arc::new(Dir::new()), settings: BTreeMap::new(), arguments: Vec::new() };
         setup.set("LISTEN_ADDR", "127.0.0.1:0")
     }
