@@ -38,8 +38,8 @@ static PROGRAM: LazyLock<PathBuf> = LazyLock::new(|| {
     assert!(built.status.success(), "cargo build --example cognigy_gateway failed");
     let messages =
         built.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice::<Value>(line).ok());
-    let executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    executables.last().expect("cargo says where it put the example")
+    let mut executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executables.next_back().expect("cargo says where it put the example")
 });
 
 /// A directory that goes when the last one who uses it does.
