@@ -22,7 +22,7 @@ const BUSY: Duration = Duration::from_millis(1_500);
 /// Commands that share one transaction at most.
 const BATCH: usize = 512;
 /// Rows that one sweep deletes at most, so that nobody waits long behind it.
-const SWEEP: u32 = 1_000;
+const SWEEP: u32 = 10_000;
 
 /// `due` is when a queued job may run, when a running one's lease ends, and when a finished one is deleted; all times are
 /// milliseconds of the wall clock. `claim` counts up and fences; `runs` counts what `JOB_MAX_RUNS` limits.
