@@ -26,7 +26,8 @@ impl ConfigError {
         Self { setting, rule, value: value.to_string() }
     }
 
-    /// The name of the setting, as the builder's method has it.
+    /// The name of the setting: that of the builder's method, or `rules` where there is none at all, or the name within
+    /// `half_open`.
     #[must_use]
     pub const fn setting(&self) -> &'static str {
         self.setting

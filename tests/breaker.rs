@@ -4,15 +4,17 @@ mod support;
 
 use std::{
     convert::Infallible,
-    future::{Ready, pending, poll_fn, ready},
+    fmt::{self, Write},
+    future::{Future, Ready, pending, poll_fn, ready},
     io,
     ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::{
         Arc, Barrier,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Wake, Waker},
     thread,
     time::Duration,
 };
@@ -100,7 +102,7 @@ async fn it_stands_over_a_concurrency_limit_and_a_buffer() {
 }
 
 #[tokio::test]
-async fn a_rejection_holds_no_place_of_the_inner_service() {
+async fn a_rejection_of_what_was_not_polled_holds_no_place_of_the_inner_service() {
     let circuit = two_failures().build().unwrap();
     let mut service = ServiceBuilder::new()
         .layer(CircuitBreakerLayer::new(circuit.clone()))
@@ -113,6 +115,49 @@ async fn a_rejection_holds_no_place_of_the_inner_service() {
     circuit.reset();
     let place = other.ready().now_or_never().expect("the only place is free").unwrap();
     assert_eq!(place.call(Ok("through")).await.unwrap(), "through");
+}
+
+#[tokio::test]
+async fn whoever_waits_for_a_place_is_told_when_the_circuit_opens() {
+    let circuit = two_failures().build().unwrap();
+    let mut busy = ServiceBuilder::new()
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service(service_fn(|()| pending::<Result<(), Infallible>>()));
+    let mut waits = busy.clone();
+    let _running = busy.ready().await.unwrap().call(());
+    let waiting = tokio::spawn(async move { waits.ready().await.unwrap().call(()).await });
+    tokio::task::yield_now().await;
+    assert!(!waiting.is_finished(), "the only place is taken");
+
+    open(&circuit);
+    assert!(waiting.await.unwrap().unwrap_err().is_rejection());
+}
+
+#[tokio::test]
+async fn a_half_open_circuit_without_a_place_rejects_and_does_not_queue() {
+    let clock = ManualClock::new();
+    let half_open = HalfOpen::permits(1).timeout(30 * SECOND);
+    let circuit = two_failures().half_open(half_open).clock(clock.clock()).build().unwrap();
+    let mut service = ServiceBuilder::new()
+        .layer(CircuitBreakerLayer::new(circuit.clone()))
+        .layer(ConcurrencyLimitLayer::new(1))
+        .service(service_fn(|()| pending::<Result<(), Infallible>>()));
+    let mut other = service.clone();
+    open(&circuit);
+    clock.advance(SECOND);
+    let _hung = service.ready().await.unwrap().call(());
+
+    let mut ask = || {
+        let call = other.ready().now_or_never().expect("ready at once").unwrap().call(());
+        match call.now_or_never().expect("rejected at once") {
+            Err(BreakerError::Rejected(rejected)) => rejected,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(ask().retry_after(), None, "the probe decides");
+    clock.advance(30 * SECOND);
+    assert_eq!(ask().retry_after(), Some(SECOND), "the period is over, whoever finds out");
 }
 
 #[tokio::test]
@@ -187,6 +232,27 @@ async fn a_panicking_call_is_a_failure() {
 }
 
 #[tokio::test]
+async fn a_panicking_probe_opens_the_circuit_at_once() {
+    let clock = ManualClock::new();
+    let circuit = two_failures().half_open(HalfOpen::permits(2)).clock(clock.clock()).build().unwrap();
+    open(&circuit);
+
+    clock.advance(SECOND);
+    let mut in_call = CircuitBreakerLayer::new(circuit.clone())
+        .layer(service_fn(|()| -> Ready<Result<(), Infallible>> { panic!("in call") }));
+    in_call.ready().await.unwrap();
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(in_call.call(())))).is_err());
+    assert_eq!(circuit.snapshot().opened, 2);
+
+    clock.advance(SECOND);
+    let mut in_future = CircuitBreakerLayer::new(circuit.clone())
+        .layer(service_fn(|()| poll_fn(|_| -> Poll<Result<(), Infallible>> { panic!("in the future") })));
+    let mut call = Box::pin(in_future.ready().await.unwrap().call(()));
+    assert!(catch_unwind(AssertUnwindSafe(|| call.as_mut().now_or_never())).is_err());
+    assert_eq!(circuit.snapshot().opened, 3, "also where the future is kept");
+}
+
+#[tokio::test]
 async fn a_call_dropped_by_somebody_elses_panic_is_not_a_failure() {
     let circuit = two_failures().build().unwrap();
     let mut service =
@@ -238,6 +304,10 @@ async fn a_rejection_is_found_in_typed_and_in_boxed_stacks() {
         .service(service_fn(async |()| Ok::<_, io::Error>(())));
     let error: BoxError = boxed.oneshot(()).await.unwrap_err();
     assert!(error.is_rejection());
+    assert!(
+        BoxError::from(io::Error::other(circuit.acquire().unwrap_err())).is_rejection(),
+        "an I/O error hides what it holds"
+    );
     assert_eq!(error.downcast_ref::<Rejected>().unwrap().tripped(), Some(Trip::ConsecutiveFailures { failures: 2 }));
     assert!(!Http.is_retryable(Err::<&http::Response<()>, _>(&error)), "and it is not retried");
 }
@@ -319,7 +389,7 @@ fn a_hundred_threads_get_exactly_the_permits_there_are() {
 
 #[test]
 fn no_outcome_is_lost_between_threads() {
-    let circuit = Circuit::builder("test").failures(u64::MAX).count_window(100_000).build().unwrap();
+    let circuit = Circuit::builder("test").consecutive_failures(u32::MAX).count_window(100_000).build().unwrap();
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
@@ -437,6 +507,7 @@ fn settings_that_make_no_sense_are_named() {
         (sound().minimum_calls(0), "minimum_calls"),
         (sound().window(Duration::from_micros(999)), "window"),
         (sound().count_window(0), "count_window"),
+        (sound().failures(11).count_window(10), "failures"),
         (sound().open_for(Duration::ZERO), "open_for"),
         (sound().half_open(HalfOpen::permits(0)), "half_open.permits"),
         (sound().half_open(HalfOpen::permits(3).successes(0)), "half_open.successes"),
@@ -469,13 +540,33 @@ fn it_asks_no_more_of_the_inner_service_than_tower_does() {
     assert!(service.call(()).now_or_never().unwrap().is_ok());
 }
 
-#[tokio::test]
-async fn whoever_waits_for_a_change_may_call_back_into_the_circuit() {
+#[test]
+fn whoever_is_woken_by_a_change_may_call_back_into_the_circuit() {
+    struct CallsBack(Circuit, AtomicBool);
+    impl Wake for CallsBack {
+        fn wake(self: Arc<Self>) {
+            self.1.store(self.0.snapshot().state == State::Open, Ordering::SeqCst);
+        }
+    }
     let circuit = two_failures().build().unwrap();
-    let changed = circuit.changed();
+    let calls_back = Arc::new(CallsBack(circuit.clone(), AtomicBool::new(false)));
+    let mut changed = pin!(circuit.changed());
+    assert!(changed.as_mut().poll(&mut Context::from_waker(&Waker::from(Arc::clone(&calls_back)))).is_pending());
     open(&circuit);
-    changed.await;
-    assert_eq!(circuit.snapshot().state, State::Open);
+    assert!(calls_back.1.load(Ordering::SeqCst));
+}
+
+#[test]
+fn whoever_prints_a_circuit_may_call_back_into_it() {
+    struct CallsBack<'a>(&'a Circuit);
+    impl fmt::Write for CallsBack<'_> {
+        fn write_str(&mut self, _: &str) -> fmt::Result {
+            assert_eq!(self.0.snapshot().state, State::Closed);
+            Ok(())
+        }
+    }
+    let circuit = two_failures().build().unwrap();
+    write!(CallsBack(&circuit), "{circuit:?}").unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -522,4 +613,34 @@ async fn a_probe_with_nothing_to_ask_gives_its_permit_back_and_ends() {
     probe(circuit.clone(), SECOND, || ready(ControlFlow::Break(()))).await;
     assert_eq!(circuit.snapshot().state, State::HalfOpen);
     assert!(circuit.acquire().is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_that_hangs_does_not_end_the_probing() {
+    let half_open = HalfOpen::permits(1).timeout(30 * SECOND);
+    let circuit = two_failures().half_open(half_open).clock(Clock::tokio()).build().unwrap();
+    open(&circuit);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    tokio::spawn(probe(circuit.clone(), 3600 * SECOND, move || {
+        let first = counted.fetch_add(1, Ordering::SeqCst) == 0;
+        async move { if first { pending().await } else { ControlFlow::Continue(Outcome::Success) } }
+    }));
+    drop(tokio::time::timeout(33 * SECOND, pending::<()>()).await);
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "again when due, after the period that the hung check used up");
+    assert_eq!(circuit.snapshot().state, State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_interval_of_nothing_does_not_spin() {
+    let circuit = two_failures().clock(Clock::tokio()).build().unwrap();
+    open(&circuit);
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&asked);
+    tokio::spawn(probe(circuit, Duration::ZERO, move || {
+        counted.fetch_add(1, Ordering::SeqCst);
+        ready(ControlFlow::Continue(Outcome::Ignored))
+    }));
+    drop(tokio::time::timeout(2 * SECOND, pending::<()>()).await);
+    assert!((1..=1001).contains(&asked.load(Ordering::SeqCst)));
 }

@@ -6,7 +6,7 @@
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use portcullis::{
-    breaker::{Circuit, HalfOpen, Permit, State},
+    breaker::{Circuit, HalfOpen, Permit, State, Trip},
     outcome::Outcome,
     time::ManualClock,
 };
@@ -67,6 +67,21 @@ enum Phase {
     HalfOpen { since: u64 },
 }
 
+/// Calls, failures and slow calls, and the sum of all latencies.
+type Counts = (u64, u64, u64, u64);
+
+/// The rule that tripped, with those of its figures that are whole numbers; a mean is told by its sum and its count.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Tripped {
+    InARow(u64),
+    Failures(u64, u64),
+    FailureRate(u64, u64),
+    SlowRate(u64, u64),
+    Mean,
+    Probes(u64, u64),
+    Timeout(u64),
+}
+
 struct Model {
     settings: Settings,
     now: u64,
@@ -75,8 +90,9 @@ struct Model {
     changes: u64,
     /// Every call that was counted since the last change.
     ended: Vec<Ended>,
-    /// The counts that opened the circuit.
-    tripping: (u64, u64, u64),
+    /// What opened the circuit, and the counts of that moment.
+    tripped: Option<Tripped>,
+    tripping: Counts,
     opened: u64,
     /// Admitted by the half-open period and not given back, and those of them that are under way.
     taken: u32,
@@ -84,11 +100,19 @@ struct Model {
 }
 
 impl Model {
+    fn open(&mut self, since: u64, tripped: Tripped) {
+        self.tripping = self.counts();
+        self.opened += 1;
+        self.tripped = Some(tripped);
+        self.enter(Phase::Open { since });
+    }
+
+    fn close(&mut self) {
+        self.tripped = None;
+        self.enter(Phase::Closed);
+    }
+
     fn enter(&mut self, phase: Phase) {
-        if let Phase::Open { .. } = phase {
-            self.tripping = self.counts();
-            self.opened += 1;
-        }
         self.phase = phase;
         self.changes += 1;
         self.ended.clear();
@@ -100,7 +124,7 @@ impl Model {
         if let Phase::HalfOpen { since } = self.phase {
             let end = since + self.settings.half_open_timeout;
             if self.now >= end {
-                self.enter(Phase::Open { since: end });
+                self.open(end, Tripped::Timeout(self.settings.half_open_timeout));
             }
         }
     }
@@ -142,9 +166,13 @@ impl Model {
         };
         self.ended.push(Ended { at: self.now, failed, slow, took });
         match self.phase {
-            Phase::Closed if self.trips() => self.enter(Phase::Open { since: self.now }),
+            Phase::Closed => {
+                if let Some(tripped) = self.trips() {
+                    self.open(self.now, tripped);
+                }
+            }
             Phase::HalfOpen { .. } => self.judge_probes(),
-            _ => {}
+            Phase::Open { .. } => unreachable!("nothing is admitted while open"),
         }
     }
 
@@ -153,9 +181,9 @@ impl Model {
         let good = self.ended.len() - bad;
         let still_possible = self.settings.permits as usize - bad;
         if good >= self.settings.successes as usize {
-            self.enter(Phase::Closed);
+            self.close();
         } else if still_possible < self.settings.successes as usize {
-            self.enter(Phase::Open { since: self.now });
+            self.open(self.now, Tripped::Probes(bad as u64, self.settings.permits.into()));
         }
     }
 
@@ -164,14 +192,14 @@ impl Model {
         match self.settings.window {
             Window::Calls(size) => self.ended.iter().rev().take(size).copied().collect(),
             Window::Millis(length) => {
-                let bucket = length / 10;
-                let recent = |call: &&Ended| self.now / bucket - call.at / bucket < 10;
+                let bucket = |millis: u64| millis * 1_000_000 / (length * 1_000_000 / 10);
+                let recent = |call: &&Ended| bucket(self.now) - bucket(call.at) < 10;
                 self.ended.iter().filter(recent).copied().collect()
             }
         }
     }
 
-    fn trips(&self) -> bool {
+    fn trips(&self) -> Option<Tripped> {
         let Settings {
             minimum_calls, consecutive_failures, failures, failure_rate, slow_call_rate, mean_latency, ..
         } = self.settings;
@@ -185,15 +213,25 @@ impl Model {
             Window::Calls(size) => minimum_calls.min(size as u64),
             Window::Millis(_) => minimum_calls,
         };
-        consecutive_failures.is_some_and(|limit| run >= u64::from(limit))
-            || failures.is_some_and(|limit| failed >= limit)
-            || calls >= minimum
-                && (failure_rate.is_some_and(|percent| failed * 100 >= percent * calls)
-                    || slow_call_rate.is_some_and(|percent| slow * 100 >= percent * calls)
-                    || mean_latency.is_some_and(|limit| latency > limit * calls))
+        if consecutive_failures.is_some_and(|limit| run >= u64::from(limit)) {
+            return Some(Tripped::InARow(run));
+        }
+        if failures.is_some_and(|limit| failed >= limit) {
+            return Some(Tripped::Failures(failed, calls));
+        }
+        if calls < minimum {
+            return None;
+        }
+        if failure_rate.is_some_and(|percent| failed * 100 >= percent * calls) {
+            return Some(Tripped::FailureRate(failed, calls));
+        }
+        if slow_call_rate.is_some_and(|percent| slow * 100 >= percent * calls) {
+            return Some(Tripped::SlowRate(slow, calls));
+        }
+        mean_latency.is_some_and(|limit| latency > limit * calls).then_some(Tripped::Mean)
     }
 
-    fn counts(&self) -> (u64, u64, u64) {
+    fn counts(&self) -> Counts {
         let (calls, bad) = match self.phase {
             Phase::Closed => (self.window(), false),
             Phase::Open { .. } => return self.tripping,
@@ -202,7 +240,8 @@ impl Model {
         };
         let failed = calls.iter().filter(|call| call.failed || bad && call.slow).count();
         let slow = calls.iter().filter(|call| call.slow).count();
-        (calls.len() as u64, failed as u64, slow as u64)
+        let latency = calls.iter().map(|call| call.took).sum();
+        (calls.len() as u64, failed as u64, slow as u64, latency)
     }
 
     fn retry_after(&self) -> Option<u64> {
@@ -249,6 +288,20 @@ fn circuit(settings: &Settings, clock: &ManualClock) -> Circuit {
         .unwrap()
 }
 
+fn tripped(trip: &Trip) -> Tripped {
+    let millis = |span: Duration| u64::try_from(span.as_millis()).unwrap();
+    match *trip {
+        Trip::ConsecutiveFailures { failures } => Tripped::InARow(failures.into()),
+        Trip::Failures { failures, calls } => Tripped::Failures(failures, calls),
+        Trip::FailureRate { failures, calls, .. } => Tripped::FailureRate(failures, calls),
+        Trip::SlowCallRate { slow, calls, .. } => Tripped::SlowRate(slow, calls),
+        Trip::MeanLatency { .. } => Tripped::Mean,
+        Trip::Probes { failures, permits } => Tripped::Probes(failures.into(), permits.into()),
+        Trip::HalfOpenTimeout { after } => Tripped::Timeout(millis(after)),
+        ref other => unreachable!("{other}"),
+    }
+}
+
 fn rate(percent: u64) -> f64 {
     f64::from(u32::try_from(percent).unwrap()) / 100.0
 }
@@ -263,7 +316,8 @@ fn run(settings: &Settings, script: &[Event], mut on_change: impl FnMut(State, S
         phase: Phase::Closed,
         changes: 0,
         ended: Vec::new(),
-        tripping: (0, 0, 0),
+        tripped: None,
+        tripping: (0, 0, 0, 0),
         opened: 0,
         taken: 0,
         in_flight: 0,
@@ -298,7 +352,7 @@ fn run(settings: &Settings, script: &[Event], mut on_change: impl FnMut(State, S
             }
             Event::Reset => {
                 model.pass_time();
-                model.enter(Phase::Closed);
+                model.close();
                 circuit.reset();
             }
         }
@@ -310,7 +364,11 @@ fn run(settings: &Settings, script: &[Event], mut on_change: impl FnMut(State, S
             Phase::HalfOpen { .. } => State::HalfOpen,
         };
         assert_eq!(snapshot.state, state, "{context}");
-        assert_eq!((snapshot.calls, snapshot.failures, snapshot.slow), model.counts(), "{context}");
+        let (calls, failures, slow, latency) = model.counts();
+        assert_eq!((snapshot.calls, snapshot.failures, snapshot.slow), (calls, failures, slow), "{context}");
+        let mean = (latency * 1_000_000).checked_div(calls).map(Duration::from_nanos);
+        assert_eq!(snapshot.mean_latency, mean, "{context}");
+        assert_eq!(snapshot.tripped.map(|trip| tripped(&trip)), model.tripped, "{context}");
         assert_eq!(snapshot.retry_after, model.retry_after().map(Duration::from_millis), "{context}");
         assert_eq!(snapshot.opened, model.opened, "{context}");
         if state != before {
@@ -321,8 +379,7 @@ fn run(settings: &Settings, script: &[Event], mut on_change: impl FnMut(State, S
 }
 
 fn settings() -> impl Strategy<Value = Settings> {
-    let window =
-        prop_oneof![(1u64..=20).prop_map(|tens| Window::Millis(tens * 100)), (1usize..=12).prop_map(Window::Calls)];
+    let window = prop_oneof![(1u64..=2000).prop_map(Window::Millis), (1usize..=12).prop_map(Window::Calls)];
     let rules = (
         option::of(1u32..=4),
         option::of(1u64..=5),
@@ -336,6 +393,11 @@ fn settings() -> impl Strategy<Value = Settings> {
         |(window, minimum_calls, rules, slow_call, open_for, half_open)| {
             let (consecutive_failures, failures, failure_rate, slow_call_rate, mean_latency) = rules;
             let (permits, successes, max_concurrent, half_open_timeout) = half_open;
+            // More failures than a window holds would never be reached, and are refused.
+            let failures = match window {
+                Window::Calls(size) => failures.map(|failures: u64| failures.min(size as u64)),
+                Window::Millis(_) => failures,
+            };
             consecutive_failures.map(u64::from).or(failures).or(failure_rate).or(slow_call_rate).or(mean_latency)?;
             Some(Settings {
                 window,

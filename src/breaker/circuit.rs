@@ -1,8 +1,10 @@
 //! The circuit that calls share: the one place that synchronises.
 
 use std::{
+    fmt,
     future::Future,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -43,15 +45,15 @@ use crate::{
 /// assert_eq!(circuit.snapshot().state, State::Open);
 /// # Ok::<(), portcullis::ConfigError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Circuit(Arc<Shared>);
 
-#[derive(Debug)]
 struct Shared {
     name: Name,
     clock: Clock,
+    half_open_timeout: Duration,
     machine: Mutex<Machine>,
-    changed: Notify,
+    changed: Arc<Notify>,
 }
 
 impl Circuit {
@@ -61,7 +63,9 @@ impl Circuit {
     }
 
     pub(super) fn new(name: Name, plan: Plan, clock: Clock) -> Self {
-        Self(Arc::new(Shared { name, clock, machine: Mutex::new(Machine::new(plan)), changed: Notify::new() }))
+        let half_open_timeout = plan.half_open.timeout;
+        let machine = Mutex::new(Machine::new(plan));
+        Self(Arc::new(Shared { name, clock, half_open_timeout, machine, changed: Arc::default() }))
     }
 
     /// The circuit's name.
@@ -119,21 +123,32 @@ impl Circuit {
 
     /// Waits for the next change of state.
     ///
-    /// It counts from the moment it is called, so a change between this call and its first poll is not missed.
-    pub fn changed(&self) -> impl Future<Output = ()> {
-        self.0.changed.notified()
+    /// It counts from the moment it is called, so a change between this call and its first poll is not missed. It may
+    /// wake early: read [`snapshot`](Self::snapshot) and wait again. A half-open period that ends by its timeout is heard of
+    /// when the circuit is next touched, since nobody watches it.
+    pub fn changed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        Arc::clone(&self.0.changed).notified_owned()
     }
 
-    /// Whether a call would be rejected because the circuit is open; reads, and takes nothing.
-    pub(super) fn is_open(&self) -> bool {
+    /// Whether a call would be rejected; takes nothing.
+    pub(super) fn would_reject(&self) -> bool {
+        // While closed, which is most of the time, it is not the clock's affair.
+        if self.lock().is_closed() {
+            return false;
+        }
         let now = self.0.clock.now();
-        self.lock().is_open(now)
+        self.step(now, |machine| (!machine.would_admit(now), None))
     }
 
     /// The rejection of a call that may not be made although no permit was refused.
     pub(super) fn rejection(&self) -> Rejected {
         let now = self.0.clock.now();
-        Rejected::new(self.0.name, self.lock().refusal(now))
+        Rejected::new(self.0.name, self.step(now, |machine| (machine.refusal(now), None)))
+    }
+
+    /// The longest that a half-open period lasts.
+    pub(super) fn half_open_timeout(&self) -> Duration {
+        self.0.half_open_timeout
     }
 
     pub(super) fn settle(&self, epoch: u64, ending: Ending, started: Tick) {
@@ -176,5 +191,13 @@ impl Circuit {
     fn lock(&self) -> MutexGuard<'_, Machine> {
         // Nothing under the lock can panic half-way through a step: no user code runs there.
         self.0.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Its name and a [`Snapshot`], taken before anything is written.
+impl fmt::Debug for Circuit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let snapshot = self.snapshot();
+        f.debug_struct("Circuit").field("name", &self.0.name).field("snapshot", &snapshot).finish()
     }
 }

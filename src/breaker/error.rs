@@ -31,9 +31,10 @@ impl Rejected {
         self.refusal.trip
     }
 
-    /// The time after which the circuit lets calls through again: waiting it out is enough.
+    /// The time after which the circuit lets calls through again, zero where it would already.
     ///
-    /// `None` where nobody can tell: the circuit is half-open, and its verdict depends on the probes under way.
+    /// Waiting it out is enough for the first callers who come then; they are probes, and others may have taken the
+    /// places. `None` where nobody can tell: the circuit is half-open with all its places taken, and the probes decide.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.refusal.retry_after

@@ -3,7 +3,7 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use pin_project_lite::pin_project;
@@ -12,7 +12,7 @@ use super::{
     error::{BreakerError, Rejected},
     permit::Permit,
 };
-use crate::outcome::{Classify, Outcome};
+use crate::outcome::Classify;
 
 pin_project! {
     /// The future of a [`CircuitBreaker`](super::CircuitBreaker): the call, or its rejection.
@@ -69,15 +69,13 @@ pin_project! {
         // `None` once the call is settled.
         permit: Option<Permit>,
         classify: C,
-        // Set while code that is not ours runs: still set when the future is dropped, it says that this code panicked.
-        polling: bool,
     }
 
     impl<F, C> PinnedDrop for Calling<F, C> {
         fn drop(this: Pin<&mut Self>) {
-            let this = this.project();
-            if let Some(permit) = this.permit.take() {
-                if *this.polling { permit.failure() } else { permit.cancel() }
+            // Not left to the permit: a call that is dropped because something else panics has not failed.
+            if let Some(permit) = this.project().permit.take() {
+                permit.cancel();
             }
         }
     }
@@ -85,7 +83,7 @@ pin_project! {
 
 impl<F, C> Calling<F, C> {
     pub(super) const fn new(call: F, permit: Permit, classify: C) -> Self {
-        Self { call, permit: Some(permit), classify, polling: false }
+        Self { call, permit: Some(permit), classify }
     }
 }
 
@@ -98,14 +96,14 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        *this.polling = true;
-        let judged = this.call.poll(cx).map(|result| {
-            let outcome: Outcome = this.classify.classify(result.as_ref());
-            (result, outcome)
-        });
-        *this.polling = false;
-        let (result, outcome) = ready!(judged);
-        if let Some(permit) = this.permit.take() {
+        // On the stack while code that is not ours runs: a panic there drops it, and so settles it as a failure.
+        let permit = this.permit.take();
+        let Poll::Ready(result) = this.call.poll(cx) else {
+            *this.permit = permit;
+            return Poll::Pending;
+        };
+        let outcome = this.classify.classify(result.as_ref());
+        if let Some(permit) = permit {
             permit.settle(outcome);
         }
         Poll::Ready(result)

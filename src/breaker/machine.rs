@@ -112,36 +112,48 @@ impl Machine {
         }
     }
 
-    /// Whether a call at `now` would be rejected because the circuit is open.
-    pub(super) fn is_open(&self, now: Tick) -> bool {
-        matches!(self.phase, Phase::Open { until } if now < until)
+    pub(super) const fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed)
+    }
+
+    /// Whether a call at `now` would be let through.
+    pub(super) fn would_admit(&self, now: Tick) -> bool {
+        let HalfOpen { permits, max_concurrent, .. } = self.plan.half_open;
+        match self.phase {
+            Phase::Closed => true,
+            Phase::Open { until } => now >= until,
+            Phase::HalfOpen { probes, .. } => probes.taken < permits && probes.in_flight < max_concurrent,
+        }
     }
 
     /// Asks for admission; the answer is the epoch that the call belongs to. Open ⇒ half-open happens here.
     pub(super) fn admit(&mut self, now: Tick) -> (Result<u64, Refusal>, Option<Change>) {
-        let half_open = self.plan.half_open;
-        match &mut self.phase {
-            Phase::Closed => (Ok(self.epoch), None),
-            Phase::Open { until } if now < *until => (Err(self.refusal(now)), None),
-            Phase::Open { .. } => {
-                let probes = Probes { taken: 1, in_flight: 1, ..Probes::default() };
-                let change = self.enter(Phase::HalfOpen { until: now.after(half_open.timeout), probes });
-                (Ok(self.epoch), Some(change))
-            }
-            Phase::HalfOpen { probes, .. } => {
-                if probes.taken >= half_open.permits || probes.in_flight >= half_open.max_concurrent {
-                    return (Err(self.refusal(now)), None);
-                }
-                probes.taken += 1;
-                probes.in_flight += 1;
-                (Ok(self.epoch), None)
-            }
+        if !self.would_admit(now) {
+            return (Err(self.refusal(now)), None);
         }
+        let change =
+            match &mut self.phase {
+                Phase::Closed => None,
+                Phase::Open { .. } => {
+                    let until = now.after(self.plan.half_open.timeout);
+                    Some(self.enter(Phase::HalfOpen {
+                        until,
+                        probes: Probes { taken: 1, in_flight: 1, ..Probes::default() },
+                    }))
+                }
+                Phase::HalfOpen { probes, .. } => {
+                    probes.taken += 1;
+                    probes.in_flight += 1;
+                    None
+                }
+            };
+        (Ok(self.epoch), change)
     }
 
     /// The refusal of a call at `now`.
     pub(super) fn refusal(&self, now: Tick) -> Refusal {
-        Refusal { trip: self.tripped.map(|(trip, _)| trip), retry_after: self.retry_after(now) }
+        let retry_after = if self.would_admit(now) { Some(Duration::ZERO) } else { self.retry_after(now) };
+        Refusal { trip: self.tripped.map(|(trip, _)| trip), retry_after }
     }
 
     /// Hears how a call of `epoch` ended, `took` after it was admitted.

@@ -19,8 +19,9 @@
 //!
 //! * **Closed**: calls go through, and their outcomes are kept in a sliding window.
 //! * **Open**: calls are rejected with [`Rejected`], which says for how long; the service is not touched.
-//! * **Half-open**: [`HalfOpen::permits`] calls go through, and not one more, as probes. Enough successes close the circuit
-//!   with an empty window; as soon as they cannot be reached it opens again.
+//! * **Half-open**: [`HalfOpen::permits`] calls go through, and not one more, as probes; others are rejected. Enough successes
+//!   close the circuit with an empty window; as soon as they cannot be reached it opens again. A probe that is ignored or
+//!   dropped decides nothing and gives its place to another call.
 //!
 //! # Rules
 //!
@@ -79,8 +80,10 @@
 //!
 //! # What it costs
 //!
-//! A closed circuit reads its clock twice a call and takes an uncontended lock for a few dozen nanoseconds; a rejection
-//! reads and writes nothing else. Neither allocates. The cost does not grow with the calls in the window.
+//! A closed circuit reads its clock twice a call, and takes a lock twice, through the layer three times, for a few dozen
+//! nanoseconds each. A rejection takes the lock, through the layer twice, and writes nothing under it. Neither allocates;
+//! a box is made only where a call has to wait for the inner service to become ready. The cost does not grow with the calls in
+//! the window. `cargo bench --bench breaker` measures it on one thread, beside the clock's own cost.
 
 mod layer; // what the user stacks
 mod service; // readiness, then a permit

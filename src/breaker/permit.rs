@@ -54,12 +54,12 @@ impl Permit {
         self.settle(Outcome::Ignored);
     }
 
-    /// The call ended so.
+    /// The call ended with this outcome. An ignored one gives a half-open place back.
     pub fn settle(mut self, outcome: Outcome) {
         self.end(Ending::Finished(outcome));
     }
 
-    /// The call was given up.
+    /// The call was given up: what dropping the permit says, also while the thread is panicking.
     pub fn cancel(mut self) {
         self.end(Ending::Dropped);
     }

@@ -12,7 +12,12 @@ use crate::{outcome::Outcome, time::timeout};
 /// `interval`, until the circuit has closed or opened again. It ends when `check` breaks, which says that there is nothing
 /// to ask; the permit is then given back.
 ///
-/// A check should end by itself, so put a timeout inside it; the circuit's half-open timeout holds in any case.
+/// A check that takes longer than the half-open timeout is given up. The future ends only so, and when its task is aborted:
+/// it holds a handle to the circuit.
+///
+/// # Panics
+///
+/// Without tokio's timer. In tests under `tokio::time::pause`, give the circuit `Clock::tokio()`.
 ///
 /// ```
 /// use std::{ops::ControlFlow, time::Duration};
@@ -38,6 +43,8 @@ where
     F: FnMut() -> Fut,
     Fut: Future<Output = ControlFlow<(), Outcome>>,
 {
+    // A period is over by then, and an interval of nothing would only spin.
+    let interval = interval.clamp(Duration::from_millis(1), circuit.half_open_timeout().max(Duration::from_millis(1)));
     let mut pause = false;
     loop {
         // Made before the state is read, so that no change falls between the two.
@@ -50,13 +57,15 @@ where
             (_, Some(wait)) if !wait.is_zero() => drop(timeout(wait, changed).await),
             _ if paused => drop(timeout(interval, changed).await),
             _ => match circuit.acquire() {
-                Ok(permit) => match check().await {
-                    ControlFlow::Break(()) => return permit.ignored(),
-                    ControlFlow::Continue(outcome) => {
-                        permit.settle(outcome);
-                        pause = outcome != Outcome::Success;
-                    }
-                },
+                Ok(permit) => {
+                    let outcome = match timeout(circuit.half_open_timeout(), check()).await {
+                        Ok(ControlFlow::Break(())) => return permit.ignored(),
+                        Ok(ControlFlow::Continue(outcome)) => outcome,
+                        Err(_) => Outcome::Failure,
+                    };
+                    permit.settle(outcome);
+                    pause = outcome != Outcome::Success;
+                }
                 Err(_) => pause = true,
             },
         }

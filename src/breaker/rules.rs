@@ -14,7 +14,8 @@ pub struct Rate(u32);
 impl Rate {
     /// The rate, or `None` for what is no share above 0 and at most 1.
     pub(super) fn new(rate: f64) -> Option<Self> {
-        let parts = (rate * f64::from(WHOLE)).round();
+        // Rounded down, or two of three would not reach two thirds; the grain keeps 0.57 from becoming 0.569999999.
+        let parts = (rate * f64::from(WHOLE) + 1e-3).floor();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 10⁹")]
         (rate <= 1.0 && parts >= 1.0).then_some(Self(parts as u32))
     }
@@ -32,7 +33,7 @@ impl Rate {
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} %", self.as_f64() * 100.0)
+        write!(f, "{} %", f64::from(self.0) / (f64::from(WHOLE) / 100.0))
     }
 }
 
@@ -172,6 +173,7 @@ mod tests {
         }
         assert_eq!(Rate::new(1.0), Some(Rate(WHOLE)));
         assert_eq!(Rate::new(0.0001), Some(Rate(100_000)));
+        assert_eq!(Rate::new(0.57), Some(Rate(570_000_000)));
     }
 
     #[test]
@@ -180,6 +182,24 @@ mod tests {
         assert!(!one_percent.is_reached(1, 101));
         assert!(one_percent.is_reached(1, 100));
         assert!(Rate::new(1.0).unwrap().is_reached(u64::MAX, u64::MAX));
+    }
+
+    #[test]
+    fn a_rate_that_no_decimal_can_hold_is_reached_by_its_own_fraction() {
+        for whole in 1..=50_u32 {
+            for part in 1..=whole {
+                let rate = Rate::new(f64::from(part) / f64::from(whole)).unwrap();
+                assert!(rate.is_reached(part.into(), whole.into()), "{part} of {whole}");
+                assert!(!rate.is_reached(u64::from(part) - 1, whole.into()), "{part} of {whole}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_rate_is_written_as_it_was_set() {
+        for (rate, text) in [(0.29, "29 %"), (0.07, "7 %"), (0.5, "50 %"), (0.005, "0.5 %"), (1.0, "100 %")] {
+            assert_eq!(Rate::new(rate).unwrap().to_string(), text);
+        }
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The service.
 
 use std::{
+    fmt,
+    future::Future,
     mem,
+    pin::Pin,
     task::{Context, Poll, ready},
 };
 
@@ -12,20 +15,28 @@ use crate::outcome::Classify;
 
 /// A service behind a [`Circuit`]; made by a [`CircuitBreakerLayer`](super::CircuitBreakerLayer).
 ///
-/// It is ready at once while its circuit is open, without asking the inner service, and then rejects the call. The permit
-/// is taken in `call`, so a service that is polled ready and not called holds nothing.
-#[derive(Debug)]
+/// While its circuit would reject a call it is ready at once, without asking the inner service, and then rejects. The permit
+/// is taken in `call`, so a service that is polled ready and not called holds none. An error from the inner service's
+/// readiness is one failed call, whatever the classifier; a panic there is not counted.
+///
+/// A service that was polled ready and is then rejected, because the circuit opened in between, keeps what the inner service
+/// reserved for it until it is polled again, called or dropped. So a limit on concurrency belongs outside the breaker, or
+/// below it with clones that are dropped after the call.
 pub struct CircuitBreaker<S, C> {
     inner: S,
     circuit: Circuit,
     classify: C,
     /// Whether the inner service was polled ready by this instance, and not called since.
     ready: bool,
+    /// The circuit's next change, while the inner service is not ready: waiting for that one may be in vain.
+    changed: Option<Changed>,
 }
+
+type Changed = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl<S, C> CircuitBreaker<S, C> {
     pub(super) const fn new(inner: S, circuit: Circuit, classify: C) -> Self {
-        Self { inner, circuit, classify, ready: false }
+        Self { inner, circuit, classify, ready: false, changed: None }
     }
 
     /// The circuit.
@@ -52,26 +63,51 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.ready = false;
-        if self.circuit.is_open() {
-            return Poll::Ready(Ok(()));
-        }
-        let ready = ready!(self.inner.poll_ready(cx));
-        self.ready = ready.is_ok();
-        Poll::Ready(ready.map_err(|error| {
-            if let Ok(permit) = self.circuit.acquire() {
-                permit.failure();
+        loop {
+            if self.circuit.would_reject() {
+                self.changed = None;
+                return Poll::Ready(Ok(()));
             }
-            BreakerError::Inner(error)
-        }))
+            if let Poll::Ready(ready) = self.inner.poll_ready(cx) {
+                self.changed = None;
+                self.ready = ready.is_ok();
+                return Poll::Ready(ready.map_err(|error| {
+                    if let Ok(permit) = self.circuit.acquire() {
+                        permit.failure();
+                    }
+                    BreakerError::Inner(error)
+                }));
+            }
+            // Once a change would be heard, the state is read again, so that none is missed.
+            let changed = match &mut self.changed {
+                Some(changed) => changed,
+                None => {
+                    self.changed = Some(Box::pin(self.circuit.changed()));
+                    continue;
+                }
+            };
+            ready!(changed.as_mut().poll(cx));
+            self.changed = None;
+        }
     }
 
     fn call(&mut self, request: Req) -> Self::Future {
-        // An instance that was polled while the circuit was open has an inner service that was not polled at all: it
-        // must not be called, even where the circuit has become half-open since.
+        // An instance that was polled while the circuit would reject has an inner service that was not polled at all: it
+        // must not be called, even where the circuit would admit by now.
         let admitted = if mem::take(&mut self.ready) { self.circuit.acquire() } else { Err(self.circuit.rejection()) };
         match admitted {
             Ok(permit) => ResponseFuture::calling(self.inner.call(request), permit, self.classify.clone()),
             Err(rejected) => ResponseFuture::rejected(rejected),
         }
+    }
+}
+
+impl<S: fmt::Debug, C: fmt::Debug> fmt::Debug for CircuitBreaker<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CircuitBreaker")
+            .field("inner", &self.inner)
+            .field("circuit", &self.circuit)
+            .field("classify", &self.classify)
+            .finish_non_exhaustive()
     }
 }

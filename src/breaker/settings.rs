@@ -186,17 +186,19 @@ impl CircuitBuilder {
     /// # Errors
     ///
     /// Names the first setting that makes no sense: a rate that is not above 0 and at most 1, a number or time of zero, a
-    /// slow-call rate without `slow_call`, more successes than permits, or no rule at all.
+    /// slow-call rate without `slow_call`, more failures than the count window holds, more successes than permits, or no
+    /// rule at all.
     pub fn build(self) -> Result<Circuit, ConfigError> {
+        let minimum_calls = at_least_one("minimum_calls", self.minimum_calls)?;
         let rules = Rules {
-            consecutive_failures: at_least_one("consecutive_failures", self.consecutive_failures)?,
-            failures: at_least_one("failures", self.failures)?,
-            failure_rate: rate("failure_rate", self.failure_rate)?,
-            slow_call_rate: rate("slow_call_rate", self.slow_call_rate)?,
-            mean_latency: above_zero("mean_latency", self.mean_latency)?,
-            minimum_calls: match (at_least_one("minimum_calls", Some(self.minimum_calls))?, self.window) {
-                (Some(minimum), Length::Calls(size)) => minimum.min(size as u64),
-                (minimum, _) => minimum.unwrap_or(1),
+            consecutive_failures: set(self.consecutive_failures, |n| at_least_one("consecutive_failures", n))?,
+            failures: set(self.failures, |n| at_least_one("failures", n))?,
+            failure_rate: set(self.failure_rate, |share| rate("failure_rate", share))?,
+            slow_call_rate: set(self.slow_call_rate, |share| rate("slow_call_rate", share))?,
+            mean_latency: set(self.mean_latency, |limit| above_zero("mean_latency", limit))?,
+            minimum_calls: match self.window {
+                Length::Calls(size) => minimum_calls.min(size as u64),
+                Length::Time(_) => minimum_calls,
             },
         };
         let no_rule = rules.consecutive_failures.is_none()
@@ -217,47 +219,47 @@ impl CircuitBuilder {
             Length::Calls(size) if !(1..=LARGEST_COUNT_WINDOW).contains(&size) => {
                 return Err(ConfigError::new("count_window", "1 to 1048576 calls", size));
             }
+            Length::Calls(size) if rules.failures.is_some_and(|failures| failures > size as u64) => {
+                return Err(ConfigError::new(
+                    "failures",
+                    "at most the count window",
+                    self.failures.unwrap_or_default(),
+                ));
+            }
             Length::Time(_) | Length::Calls(_) => {}
         }
-        above_zero("open_for", Some(self.open_for))?;
         let HalfOpen { permits, successes, max_concurrent, timeout } = self.half_open;
-        at_least_one("half_open.permits", Some(permits))?;
-        at_least_one("half_open.successes", Some(successes))?;
-        at_least_one("half_open.max_concurrent", Some(max_concurrent))?;
-        above_zero("half_open.timeout", Some(timeout))?;
+        at_least_one("half_open.permits", permits)?;
+        at_least_one("half_open.successes", successes)?;
+        at_least_one("half_open.max_concurrent", max_concurrent)?;
+        above_zero("half_open.timeout", timeout)?;
         if successes > permits {
             return Err(ConfigError::new("half_open.successes", "at most the number of permits", successes));
         }
         let plan = Plan {
             rules,
             window: self.window,
-            slow_call: above_zero("slow_call", self.slow_call)?,
-            open_for: self.open_for,
+            slow_call: set(self.slow_call, |limit| above_zero("slow_call", limit))?,
+            open_for: above_zero("open_for", self.open_for)?,
             half_open: self.half_open,
         };
         Ok(Circuit::new(self.name, plan, self.clock))
     }
 }
 
-fn at_least_one<N>(setting: &'static str, value: Option<N>) -> Result<Option<N>, ConfigError>
-where
-    N: Copy + PartialEq + Default,
-{
-    match value {
-        Some(zero) if zero == N::default() => Err(ConfigError::new(setting, "at least 1", 0)),
-        value => Ok(value),
-    }
+/// Checks a setting that may be left out.
+fn set<T, U>(value: Option<T>, check: impl FnOnce(T) -> Result<U, ConfigError>) -> Result<Option<U>, ConfigError> {
+    value.map(check).transpose()
 }
 
-fn above_zero(setting: &'static str, value: Option<Duration>) -> Result<Option<Duration>, ConfigError> {
-    match value {
-        Some(Duration::ZERO) => Err(ConfigError::new(setting, "longer than zero", "0s")),
-        value => Ok(value),
-    }
+fn at_least_one<N: PartialEq + Default>(setting: &'static str, number: N) -> Result<N, ConfigError> {
+    if number == N::default() { Err(ConfigError::new(setting, "at least 1", 0)) } else { Ok(number) }
 }
 
-fn rate(setting: &'static str, value: Option<f64>) -> Result<Option<Rate>, ConfigError> {
-    value
-        .map(|value| Rate::new(value).ok_or_else(|| ConfigError::new(setting, "above 0 and at most 1", value)))
-        .transpose()
+fn above_zero(setting: &'static str, span: Duration) -> Result<Duration, ConfigError> {
+    if span.is_zero() { Err(ConfigError::new(setting, "longer than zero", "0s")) } else { Ok(span) }
+}
+
+fn rate(setting: &'static str, share: f64) -> Result<Rate, ConfigError> {
+    Rate::new(share).ok_or_else(|| ConfigError::new(setting, "at least 0.000000001 and at most 1", share))
 }

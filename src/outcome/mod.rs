@@ -73,13 +73,14 @@ where
     }
 }
 
-/// A closure retries what it calls a failure; a circuit's rejection is among the errors that it is shown.
+/// A closure retries what it calls a failure, except a circuit's rejection.
 impl<F, Res, Err> Retryable<Res, Err> for F
 where
     F: Fn(Result<&Res, &Err>) -> Outcome,
+    Err: AsRejection,
 {
     fn is_retryable(&self, result: Result<&Res, &Err>) -> bool {
-        self(result) == Outcome::Failure
+        self(result) == Outcome::Failure && !result.is_err_and(AsRejection::is_rejection)
     }
 }
 

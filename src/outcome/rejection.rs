@@ -38,7 +38,11 @@ fn has_rejection(error: &(dyn Error + 'static)) -> bool {
         if error.is::<Rejected>() {
             return true;
         }
-        cause = error.source();
+        // An I/O error passes over what it holds, and names that one's source as its own.
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(held) => Some(held),
+            None => error.source(),
+        };
     }
     false
 }

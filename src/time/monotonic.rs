@@ -8,7 +8,7 @@ use std::{
 #[cfg(any(test, feature = "test-util"))]
 use super::manual::ManualClock;
 
-/// A moment of a [`Clock`], in nanoseconds since that clock began; it wraps after 584 years, and saturates before that.
+/// A moment of a [`Clock`], in nanoseconds since that clock began; it saturates after 584 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Tick(u64);
 
