@@ -85,6 +85,7 @@ async fn what_the_closure_has_no_answer_to_it_hands_back() {
 // ===== tower's contract =====
 
 /// Fails to become ready while there are failures left.
+#[derive(Clone)]
 struct Weak {
     failures: Rc<Cell<u32>>,
     ready: bool,
@@ -120,12 +121,13 @@ async fn an_error_from_readiness_is_answered_by_the_next_call() {
 
 #[tokio::test]
 async fn a_clone_knows_of_no_failure() {
-    let inner = Strict::new(|()| ready(Ok::<_, &'static str>("real")));
-    let mut service = FallbackLayer::new(|why: Result<&'static str, &'static str>| why).layer(inner);
+    let inner = Weak { failures: Rc::new(Cell::new(1)), ready: false };
+    let mut service =
+        FallbackLayer::new(|why: Result<_, &'static str>| Ok::<_, Infallible>(why.unwrap_err())).layer(inner);
     service.ready().await.unwrap();
     let mut clone = service.clone();
     assert_eq!(clone.ready().await.unwrap().call(()).await, Ok("real"));
-    assert_eq!(service.call(()).await, Ok("real"));
+    assert_eq!(service.call(()).await, Ok("not ready"), "the failure is this one's");
 }
 
 #[tokio::test]

@@ -591,6 +591,55 @@ async fn the_deadline_cuts_the_wait_for_readiness() {
     assert_eq!(clock.now().since(Tick::default()), SECOND * 4);
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_attempt_is_begun_after_the_deadline_by_a_task_that_was_woken_late() {
+    let script = Script::new(&[Answers(503)]);
+    let mut service = RetryLayer::new(policy().deadline(SECOND * 5).build().unwrap()).layer(script.service());
+    let mut call = pin!(service.ready().await.unwrap().call(Request::new(())));
+    assert!(call.as_mut().now_or_never().is_none(), "waits a second");
+    tokio::time::advance(SECOND * 60).await;
+    let error = call.await.unwrap_err();
+    assert_eq!((error.inner().is_none(), error.stopped(), script.calls()), (true, Stopped::Deadline, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_attempt_is_begun_where_readiness_comes_after_the_deadline() {
+    let script = Script::new(&[Answers(503)]);
+    let limit = Arc::new(tokio::sync::Semaphore::new(1));
+    let limited = tower::limit::ConcurrencyLimit::with_semaphore(script.service(), Arc::clone(&limit));
+    let mut service = RetryLayer::new(policy().deadline(SECOND * 5).build().unwrap()).layer(limited);
+    let mut call = pin!(service.ready().await.unwrap().call(Request::new(())));
+    assert!(call.as_mut().now_or_never().is_none(), "waits a second");
+    let place = limit.try_acquire().unwrap();
+    tokio::time::advance(SECOND * 2).await;
+    assert!(call.as_mut().now_or_never().is_none(), "waits for the place");
+    tokio::time::advance(SECOND * 10).await;
+    drop(place);
+    let error = call.await.unwrap_err();
+    assert_eq!((error.stopped(), script.calls()), (Stopped::Deadline, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_that_the_timer_rounds_up_to_the_deadline_is_not_begun() {
+    let script = Script::new(&[Answers(503)]);
+    let backoff = Backoff::constant(SECOND * 5 - Duration::from_micros(500));
+    let ended = get(&script, policy().deadline(SECOND * 5).backoff(backoff)).await;
+    assert_eq!(ended.result.as_ref().unwrap().status(), 503, "the last answer, and not an attempt to be cut");
+    assert_eq!((ended.stopped(), script.calls(), ended.took), (Some(Stopped::Deadline), 1, Duration::ZERO));
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_without_a_wait_let_other_tasks_run() {
+    let script = Script::new(&[Answers(503)]);
+    let policy = policy().max_attempts(1_000).backoff(Backoff::constant(Duration::ZERO)).build().unwrap();
+    let mut service = RetryLayer::new(policy).layer(script.service());
+    let mut call = pin!(service.ready().await.unwrap().call(Request::new(())));
+    assert!(call.as_mut().now_or_never().is_none());
+    assert!(script.calls() < 100);
+    call.await.unwrap();
+    assert_eq!(script.calls(), 1_000);
+}
+
 /// The bounds are none but the inner service's own, and `Clone`.
 #[test]
 fn it_asks_no_more_of_the_inner_service_than_clone() {
@@ -607,8 +656,11 @@ fn it_asks_no_more_of_the_inner_service_than_clone() {
 #[test]
 fn it_goes_where_the_inner_service_goes() {
     fn anywhere<T: Send + Sync>(_: &T) {}
-    let service = RetryLayer::new(policy().build().unwrap()).layer(Script::new(&[Hangs]).service::<()>());
+    let mut service = RetryLayer::new(policy().build().unwrap()).layer(Script::new(&[Hangs]).service::<()>());
     anywhere(&service);
+    service.ready().now_or_never().unwrap().unwrap();
+    fn to_another_thread<T: Send>(_: &T) {}
+    to_another_thread(&service.call(Request::new(())));
 }
 
 // ===== futures that do not finish =====
@@ -695,6 +747,8 @@ fn settings_that_make_no_sense_are_named() {
         let expected = format!("hint_jitter must be a finite number of at least 0, but is {share}");
         assert_eq!(named(policy().hint_jitter(share)), expected);
     }
+    let misused = policy().backoff(Backoff::constant(SECOND).jitter(Jitter::Full));
+    assert_eq!(named(misused), "jitter must be set on an exponential backoff, but is on another");
     assert!(policy().backoff(Backoff::exponential(SECOND * 9, SECOND)).build().is_ok());
     assert!(policy().retry_after_max(Duration::ZERO).hint_jitter(0.0).build().is_ok());
 }
@@ -710,8 +764,10 @@ async fn the_policy_serves_towers_own_retry_too() {
     let response = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
     assert_eq!((response.status().as_u16(), script.calls()), (200, 3));
     assert_eq!(clock.now().since(Tick::default()), SECOND * 6);
-    let numbers: Vec<_> = script.seen.lock().unwrap().iter().map(|seen| seen.map(|seen| seen.number())).collect();
-    assert_eq!(numbers, [None, Some(1), Some(2)]);
+    let seen = script.seen.lock().unwrap();
+    let seen: Vec<_> = seen.iter().map(|seen| seen.map(|seen| (seen.number(), seen.previous()))).collect();
+    let status = |status| Some(Cause::Status(StatusCode::from_u16(status).unwrap()));
+    assert_eq!(seen, [None, Some((1, status(503))), Some((2, status(503)))]);
 }
 
 #[tokio::test(start_paused = true)]

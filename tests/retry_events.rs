@@ -38,12 +38,17 @@ async fn retries_and_giving_up_are_told() {
         RetryPolicy::http().max_attempts(2).backoff(Backoff::constant(Duration::from_secs(1))).build().unwrap();
     let inner = service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::builder().status(503).body(()).unwrap()));
     RetryLayer::new(policy).layer(inner).oneshot(Request::new(())).await.unwrap();
+    let policy = RetryPolicy::http().deadline(Duration::from_secs(1)).build().unwrap();
+    let hangs = service_fn(|_: Request<()>| std::future::pending::<Result<Response<()>, BoxError>>());
+    RetryLayer::new(policy).layer(hangs).oneshot(Request::new(())).await.unwrap_err();
     drop(guard);
     let told = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
     let mut told = told.lines();
     let retrying = told.next().unwrap();
-    assert!(retrying.contains("retrying attempts=1 wait=1s cause=Some(Status(503))"), "{retrying}");
+    assert!(retrying.contains("retrying attempts=1 wait=1s cause=503"), "{retrying}");
     let giving_up = told.next().unwrap();
     assert!(giving_up.contains(r#"giving up attempts=2 reason="exhausted""#), "{giving_up}");
+    let cut = told.next().unwrap();
+    assert!(cut.contains(r#"giving up attempts=1 reason="deadline""#), "{cut}");
     assert_eq!(told.next(), None);
 }

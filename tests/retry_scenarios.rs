@@ -271,7 +271,7 @@ impl<'a> Call<'a> {
         for (key, expected) in expected.as_object().unwrap() {
             match key.as_str() {
                 "inner_calls" => assert_eq!(Some(self.made.lock().unwrap().len() as u64), expected.as_u64(), "{id}"),
-                // A timer is a part of the future, as its request is.
+                // Nothing is spawned: a timer is a part of the future, as its request is, and gone with it.
                 "timers_leaked" => assert_eq!(Some(leaked as u64), expected.as_u64(), "{id}"),
                 _ => panic!("{id}: unknown expectation {key}"),
             }

@@ -1,5 +1,7 @@
 //! What is said about attempts: to the inner service in the request, to the caller in the response.
 
+use std::fmt;
+
 use http::StatusCode;
 
 /// Which attempt a request is; over HTTP it is in the request's extensions, also on the first attempt.
@@ -41,6 +43,17 @@ pub enum Cause {
     Error,
 }
 
+/// The status, or the word `response` or `error`.
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => f.write_str(status.as_str()),
+            Self::Response => f.write_str("response"),
+            Self::Error => f.write_str("error"),
+        }
+    }
+}
+
 /// How many attempts it took, and why there were no more; over HTTP it is in the final response's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Attempts {
@@ -76,7 +89,7 @@ pub enum Stopped {
     Exhausted,
     /// The request must not be repeated, or could not be copied.
     NotRepeatable,
-    /// The next wait would have reached the deadline, or the deadline cut an attempt.
+    /// The next wait would have reached the deadline, or the deadline cut an attempt or the wait for readiness.
     Deadline,
     /// The service asked for a longer wait than `retry_after_max`.
     HintTooLong,

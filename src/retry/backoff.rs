@@ -17,7 +17,11 @@ use crate::ConfigError;
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct Backoff(Kind);
+pub struct Backoff {
+    kind: Kind,
+    /// A setter that this kind has no use for; said when the policy is built.
+    misused: Option<&'static str>,
+}
 
 #[derive(Clone)]
 enum Kind {
@@ -39,7 +43,7 @@ pub enum Jitter {
     Full,
     /// Half of the capped *e*, and anything up to the other half on top.
     Equal,
-    /// Anything from the base to three times the wait before; the factor plays no part.
+    /// Anything from the base to three times what was named before; the factor plays no part.
     Decorrelated,
     /// *e* with anything up to this on top, capped.
     Additive(Duration),
@@ -48,16 +52,20 @@ pub enum Jitter {
 }
 
 impl Backoff {
+    const fn new(kind: Kind) -> Self {
+        Self { kind, misused: None }
+    }
+
     /// Waits that begin at `base`, double each time, and never exceed `max`, with [`Jitter::Full`].
     ///
     /// A `base` above `max` is legal: every wait is cut to `max`.
     pub const fn exponential(base: Duration, max: Duration) -> Self {
-        Self(Kind::Exponential { base, max, factor: 2.0, jitter: Jitter::Full })
+        Self::new(Kind::Exponential { base, max, factor: 2.0, jitter: Jitter::Full })
     }
 
     /// The same wait every time. For one with jitter, take an exponential one and the factor 1.
     pub const fn constant(wait: Duration) -> Self {
-        Self(Kind::Constant(wait))
+        Self::new(Kind::Constant(wait))
     }
 
     /// Waits that a function names; what it is given is what [`delay`](Self::delay) is.
@@ -70,40 +78,41 @@ impl Backoff {
     /// assert_eq!(linear.delay(3, Duration::ZERO, 0.0), Duration::from_secs(3));
     /// ```
     pub fn custom(wait: impl Fn(u32, Duration, f64) -> Duration + Send + Sync + 'static) -> Self {
-        Self(Kind::Custom(Arc::new(wait)))
+        Self::new(Kind::Custom(Arc::new(wait)))
     }
 
-    /// What an exponential wait is multiplied by each time, 2 unless set; at least 1. Others have no factor, and ignore
-    /// it.
+    /// What an exponential wait is multiplied by each time, 2 unless set; at least 1. Others have no factor: a policy with
+    /// one is not built.
     pub fn factor(mut self, by: f64) -> Self {
-        if let Kind::Exponential { factor, .. } = &mut self.0 {
-            *factor = by;
+        match &mut self.kind {
+            Kind::Exponential { factor, .. } => *factor = by,
+            Kind::Constant(_) | Kind::Custom(_) => self.misused = Some("factor"),
         }
         self
     }
 
-    /// What randomness does to an exponential wait. Others have no jitter, and ignore it.
+    /// What randomness does to an exponential wait. Others have no jitter: a policy with one is not built.
     pub fn jitter(mut self, with: Jitter) -> Self {
-        if let Kind::Exponential { jitter, .. } = &mut self.0 {
-            *jitter = with;
+        match &mut self.kind {
+            Kind::Exponential { jitter, .. } => *jitter = with,
+            Kind::Constant(_) | Kind::Custom(_) => self.misused = Some("jitter"),
         }
         self
     }
 
-    /// The wait before retry `retry`, counted from 1, where the one before waited `previous` (zero for the first);
-    /// `random` is uniform in `[0, 1]`, and drawn anew for each decision.
+    /// The wait before retry `retry`, counted from 1. `previous` is what this backoff named last (zero for the first), also
+    /// where a hint took its place; `random` is uniform in `[0, 1]`, and drawn anew for each decision.
     ///
-    /// It never panics and never exceeds the cap, whatever it is given.
+    /// An exponential wait never exceeds its cap, and no argument makes it panic.
     #[must_use]
     pub fn delay(&self, retry: u32, previous: Duration, random: f64) -> Duration {
         let random = if random.is_nan() { 0.0 } else { random.clamp(0.0, 1.0) };
-        let (base, max, factor, jitter) = match &self.0 {
+        let (base, max, factor, jitter) = match &self.kind {
             Kind::Exponential { base, max, factor, jitter } => (*base, *max, *factor, *jitter),
             Kind::Constant(wait) => return *wait,
             Kind::Custom(wait) => return wait(retry, previous, random),
         };
-        let grown = grow(base, factor, retry);
-        let capped = grown.min(max);
+        let capped = grow(base, factor, retry).min(max);
         let wait = match jitter {
             Jitter::Full => scale(capped, random),
             Jitter::Equal => capped / 2 + scale(capped - capped / 2, random),
@@ -111,14 +120,17 @@ impl Backoff {
                 let most = previous.max(base).saturating_mul(3);
                 base.saturating_add(scale(most - base, random))
             }
-            Jitter::Additive(most) => grown.saturating_add(scale(most, random)),
+            Jitter::Additive(most) => capped.saturating_add(scale(most, random)),
             Jitter::None => capped,
         };
         wait.min(max)
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        match self.0 {
+        if let Some(setting) = self.misused {
+            return Err(ConfigError::new(setting, "set on an exponential backoff", "on another"));
+        }
+        match self.kind {
             Kind::Exponential { factor, .. } if !(factor.is_finite() && factor >= 1.0) => {
                 Err(ConfigError::new("factor", "a finite number of at least 1", factor))
             }

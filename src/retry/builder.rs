@@ -95,7 +95,7 @@ impl<C, P> RetryPolicyBuilder<C, P> {
 
     /// Which results are worth a retry, and what hints they hold.
     ///
-    /// A closure retries what it calls a failure, and knows no hints:
+    /// A closure retries what it calls a failure, but no circuit's rejection, and knows no hints:
     ///
     /// ```
     /// use http::Response;
@@ -113,7 +113,8 @@ impl<C, P> RetryPolicyBuilder<C, P> {
         RetryPolicyBuilder { settings: self.settings, classify, protocol: self.protocol }
     }
 
-    /// What may be repeated, and where marks go, for a protocol other than those that the policy began with.
+    /// What may be repeated, and where marks go, for a protocol other than those that the policy began with. It says how
+    /// requests are copied, too: a [`copy_with`](Self::copy_with) belongs after it.
     pub fn protocol<P2>(self, protocol: P2) -> RetryPolicyBuilder<C, P2> {
         RetryPolicyBuilder { settings: self.settings, classify: self.classify, protocol }
     }
@@ -171,7 +172,7 @@ impl<C, P> RetryPolicyBuilder<C, P> {
     /// # Errors
     ///
     /// If `max_attempts` or `deadline` is 0, or `factor` (at least 1) or `hint_jitter` (at least 0) is out of range or
-    /// not finite.
+    /// not finite, or where a backoff that is not exponential was given a factor or a jitter.
     pub fn build(self) -> Result<RetryPolicy<C, P>, ConfigError> {
         let Settings { max_attempts, deadline, hint_jitter, ref backoff, .. } = self.settings;
         if max_attempts == 0 {

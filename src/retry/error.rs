@@ -84,7 +84,7 @@ impl<E: Into<BoxError>> From<RetryError<E>> for BoxError {
     }
 }
 
-/// The deadline passed while an attempt was running.
+/// The deadline passed while an attempt was running, or was waiting for the inner service to become ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadlineExceeded;

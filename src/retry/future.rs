@@ -50,6 +50,12 @@ pin_project! {
     }
 }
 
+/// A wait is begun only with something to send again.
+const AGAIN: &str = "polled after completion";
+
+/// As many attempts are made in one poll where no wait lies between them.
+const AT_ONCE: u32 = 32;
+
 impl<S, C, P, Req> Future for ResponseFuture<S, C, P, Req>
 where
     S: Service<Req>,
@@ -60,6 +66,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
+        let mut at_once = 0;
         loop {
             match this.state.as_mut().project() {
                 StateProj::Calling { future } => {
@@ -72,6 +79,13 @@ where
                             drop(result);
                             if !wait.is_zero() {
                                 this.state.set(State::Waiting { sleep: sleep(wait) });
+                                continue;
+                            }
+                            // Nothing is waited for, so nothing else might get its turn.
+                            at_once += 1;
+                            if at_once == AT_ONCE {
+                                cx.waker().wake_by_ref();
+                                return Poll::Pending;
                             }
                         }
                     }
@@ -81,13 +95,16 @@ where
                     this.state.set(State::Readying);
                 }
                 StateProj::Readying => {
-                    // A wait is only begun with something to send again.
-                    let Some(again) = this.again.as_mut() else { break };
+                    let again = this.again.as_mut().expect(AGAIN);
                     let Poll::Ready(readiness) = again.service.poll_ready(cx) else { break };
                     if let Err(error) = readiness {
                         return Poll::Ready(this.policy.answer(Err(error), Some(Stopped::NotReady)));
                     }
-                    let Some(Again { mut service, mut request }) = this.again.take() else { break };
+                    // The task may have been woken late, or readiness may have come late: the timer would not know yet.
+                    if this.policy.is_late() {
+                        return Poll::Ready(Err(this.policy.cut()));
+                    }
+                    let Again { mut service, mut request } = this.again.take().expect(AGAIN);
                     let copy = this.policy.send(&mut request);
                     this.state.set(State::Calling { future: service.call(request) });
                     *this.again = copy.map(|request| Again { service, request });

@@ -76,13 +76,17 @@
 //!
 //! A `Policy` there has to be written by the user. This one is made of settings, and its service sees more: the first attempt
 //! carries its number too, a running attempt is cut at the deadline, the last attempt makes no copy of the request and is
-//! judged all the same, and the response is dropped before the wait. A [`RetryPolicy`] also implements
+//! judged all the same. A [`RetryPolicy`] also implements
 //! `tower::retry::Policy`, whose documentation here says what is lost that way.
 //!
 //! # What it costs
 //!
 //! A call that succeeds copies its request (unless it is its only attempt), clones the inner service and the policy's plain
-//! data, and puts two marks into HTTP extensions. No lock, no box, no task; no clock is read unless there is a deadline.
+//! data, and puts two marks into HTTP extensions. No box and no task; a clock and a timer only where there is a deadline.
+//!
+//! # Panics
+//!
+//! A wait and a deadline need tokio's timer: outside of a runtime that has one, they panic.
 //!
 //! # What it does not do
 //!

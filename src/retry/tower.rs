@@ -36,6 +36,7 @@ where
                 Some(Wait { sleep: (!wait.is_zero()).then(|| sleep(wait)) })
             }
             Next::Finish(stopped) => {
+                self.tell(stopped);
                 if let Ok(response) = result {
                     self.mark_response(response, stopped);
                 }
