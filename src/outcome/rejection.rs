@@ -13,7 +13,7 @@ use crate::{BoxError, breaker::Rejected};
 /// It is a trait, and not a bound on [`Error`], because a `BoxError` is not an `Error`, and both have to work.
 #[diagnostic::on_unimplemented(
     note = "box an error of another crate first: `ServiceBuilder::map_err(BoxError::from)`",
-    note = "an error of your own needs one line: `impl AsRejection for MyError {}`"
+    note = "an error of your own needs one line: `impl AsRejection for MyError {{}}`"
 )]
 pub trait AsRejection {
     /// Whether this is a call that an open circuit did not let through.
