@@ -18,6 +18,7 @@ async fn jobs_outlive_their_gateway() {
         another_gateway_finishes_them(),
         a_job_that_keeps_killing_gateways_ends(),
         a_long_job_is_left_to_a_gateway_that_lives(),
+        a_gateway_that_was_asleep_changes_no_result(),
     );
 }
 
@@ -142,4 +143,27 @@ async fn what_was_accepted_is_known_however_soon_the_gateway_dies() {
         let status = gateway.status(task).await.status();
         assert!(matches!(status, 200 | 202), "{status} for an accepted task");
     }
+}
+
+/// A machine can be frozen for longer than a lease, and thaw with a job in its hands that another has finished since.
+async fn a_gateway_that_was_asleep_changes_no_result() {
+    let downstream = Downstream::start(Answer::status(422).after(millis_of(500))).await;
+    let setup = Setup::new(downstream.url()).set("DOWNSTREAM_TIMEOUT", "5m").set("JOB_TIMEOUT", "5m");
+    let asleep = setup.start().await;
+    let task = asleep.enqueue(r#"{"conversationId":"c-1"}"#).await;
+    downstream.called(1).await;
+    asleep.signal("STOP").await;
+    downstream.always(Answer::ok());
+    let other = setup.start().await;
+    let result = within(RECOVERY, "the job", async || {
+        let response = other.status(&task).await;
+        (response.status() != 202).then_some(response)
+    })
+    .await;
+    assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
+    asleep.signal("CONT").await;
+    asleep.get("/health").await;
+    crate::support::pause(500).await;
+    assert_eq!(asleep.status(&task).await.answer(), result.answer());
+    assert_eq!(asleep.job().await.0, 200, "it goes on with other jobs");
 }

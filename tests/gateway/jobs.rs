@@ -77,6 +77,23 @@ async fn the_lookup_is_made_of_the_webhook() {
 }
 
 #[tokio::test]
+async fn json_that_is_odd_is_json() {
+    let (downstream, gateway) = start().await;
+    // An escaped key is the key that it spells; half of a surrogate pair is no text, and yet may be passed on.
+    let webhook = r#"{"conversation\u0049d":"c-1","variables":{"customer\u0049d":"\ud800"},"currentNode":"\ud800"}"#;
+    let task = gateway.enqueue(webhook).await;
+    downstream.next([Answer::json(r#"{"name":"\ud800"}"#)]);
+    let result = gateway.result(&task).await;
+    assert!(result.text().contains(r#"{"name":"\ud800"}"#), "{}", result.text());
+    let lookup = downstream.received().remove(0);
+    assert!(lookup.text().contains(r#""externalId":"\ud800""#), "{}", lookup.text());
+    assert!(lookup.text().contains(r#""context":"\ud800""#), "{}", lookup.text());
+
+    let response = gateway.send(Request::queued(r#"{"conversationId":"\ud800"}"#).signed(SECRET)).await;
+    assert!(matches!(response.status(), 200 | 400), "{response:?}");
+}
+
+#[tokio::test]
 async fn numbers_of_any_size_survive_in_both_directions() {
     let (downstream, gateway) = start().await;
     let number = "123456789012345678901234567890.123456789012345678901234567890";

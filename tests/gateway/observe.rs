@@ -49,6 +49,19 @@ async fn metrics_count_what_happens() {
 }
 
 #[tokio::test]
+async fn a_path_makes_no_series_of_its_own() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let gateway = Setup::new(downstream.url()).start().await;
+    let task = gateway.enqueue(r#"{"conversationId":"c-1"}"#).await;
+    gateway.result(&task).await;
+    for path in ["/webhooks/cognigy/status/made-up", "/made-up", "/webhook/made-up"] {
+        assert_eq!(gateway.get(path).await.status(), 404, "{path}");
+    }
+    let metrics = gateway.get("/metrics").await;
+    assert!(!metrics.text().contains(&task) && !metrics.text().contains("made-up"), "{}", metrics.text());
+}
+
+#[tokio::test]
 async fn what_has_not_happened_yet_is_a_series_of_zero() {
     let downstream = Downstream::start(Answer::ok()).await;
     let gateway = Setup::new(downstream.url()).start().await;

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Instant};
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::support::{Answer, Downstream, Request, SECRET, Setup, eventually, millis_of};
+use crate::support::{Answer, Downstream, Request, SECRET, Setup, eventually, millis_of, pause};
 
 #[tokio::test]
 async fn a_locked_database_is_a_503_while_the_proxied_route_goes_on() {
@@ -53,11 +53,27 @@ async fn a_lock_that_is_held_for_a_moment_is_waited_out() {
     lock.execute_batch("BEGIN IMMEDIATE").unwrap();
     let queued = gateway.send(Request::queued(r#"{"conversationId":"c-1"}"#).signed(SECRET));
     let release = async {
-        crate::support::pause(300).await;
+        pause(300).await;
         lock.execute_batch("COMMIT").unwrap();
     };
     let (queued, ()) = tokio::join!(queued, release);
     assert_eq!(queued.status(), 200);
+}
+
+#[tokio::test]
+async fn a_job_that_ends_while_the_database_is_locked_keeps_its_result() {
+    let downstream = Downstream::start(Answer::ok().after(millis_of(300))).await;
+    let setup = Setup::new(downstream.url());
+    let gateway = setup.start().await;
+    let task = gateway.enqueue(r#"{"conversationId":"c-1"}"#).await;
+    downstream.called(1).await;
+    let lock = Connection::open(setup.path("queue.db")).unwrap();
+    lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    pause(6000).await;
+    lock.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(gateway.result(&task).await.json()["nextNode"], "continue_dialog");
+    // Nobody died, so it ran once.
+    assert_eq!(downstream.calls(), 1);
 }
 
 #[tokio::test]
