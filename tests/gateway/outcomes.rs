@@ -147,7 +147,6 @@ fn failures() -> Vec<Row> {
     let half = |end| Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"tier\":", end);
     let half_chunk = Answer::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n7\r\n{\"tier\"\r\n", End::Close);
     let unreachable = || error(502, "downstream_unreachable");
-    let timeout = || error(504, "downstream_timeout");
     vec![
         failing("408", Answer::status(408), downstream_error(408)),
         throttled("425", 425, downstream_error(425)),
@@ -168,37 +167,46 @@ fn failures() -> Vec<Row> {
         failing("body breaks off", half(End::Close), unreachable()),
         failing("body is reset", half(End::Reset), unreachable()),
         failing("chunked body breaks off", half_chunk, unreachable()),
+    ]
+}
+
+/// What is only known by the clock.
+fn silences() -> Vec<Row> {
+    let half = Answer::raw("HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{\"tier\":", End::Hang);
+    let timeout = || error(504, "downstream_timeout");
+    vec![
         failing("hang", Answer::hang(), timeout()),
         failing("head stalls", Answer::raw("HTTP/1.1 200 OK\r\n", End::Hang), timeout()),
-        failing("body stalls", half(End::Hang), timeout()),
+        failing("body stalls", half, timeout()),
         failing("body trickles for longer than the limit", Answer::ok().trickled(millis_of(40)), timeout()),
     ]
 }
 
-fn setup(url: String) -> Setup {
-    Setup::new(url).set("DOWNSTREAM_TIMEOUT", "700ms").set("DOWNSTREAM_MAX_BYTES", "1000")
-}
-
 /// One gateway for each route, so that the breaker's figures are those of the row alone.
-async fn observe(answer: &Answer) -> [Expected; 2] {
-    let downstream = Downstream::start(answer.clone()).await;
-    let gateway = setup(downstream.url()).start().await;
-    let job = gateway.job().await;
-    let after_job = counted(&gateway, downstream.calls()).await;
-
-    let downstream = Downstream::start(answer.clone()).await;
-    let gateway = setup(downstream.url()).start().await;
-    let proxied = gateway.proxy(r#"{"text":"hello"}"#).await.answer();
-    let after_call = counted(&gateway, downstream.calls()).await;
-
-    let expected = |(attempts, calls, error_rate)| Expected {
+async fn observe(answer: &Answer, limit: &str) -> [Expected; 2] {
+    let start = async || {
+        let downstream = Downstream::start(answer.clone()).await;
+        let setup = Setup::new(downstream.url()).set("DOWNSTREAM_TIMEOUT", limit).set("DOWNSTREAM_MAX_BYTES", "1000");
+        (setup.start().await, downstream)
+    };
+    let job = async {
+        let (gateway, downstream) = start().await;
+        let job = gateway.job().await;
+        (job, counted(&gateway, downstream.calls()).await)
+    };
+    let call = async {
+        let (gateway, downstream) = start().await;
+        let proxied = gateway.proxy(r#"{"text":"hello"}"#).await.answer();
+        (proxied, counted(&gateway, downstream.calls()).await)
+    };
+    let ((job, after_job), (proxied, after_call)) = tokio::join!(job, call);
+    [after_job, after_call].map(|(attempts, calls, error_rate)| Expected {
         job: job.clone(),
         proxied: proxied.clone(),
         attempts,
         calls,
         error_rate,
-    };
-    [expected(after_job), expected(after_call)]
+    })
 }
 
 async fn counted(gateway: &Gateway, attempts: usize) -> (usize, u64, f64) {
@@ -208,10 +216,10 @@ async fn counted(gateway: &Gateway, attempts: usize) -> (usize, u64, f64) {
 }
 
 /// Some rows at once, and all differences together.
-async fn check(rows: Vec<Row>) {
+async fn check(rows: Vec<Row>, limit: &str) {
     let mut differences = stream::iter(rows)
         .map(async |row| {
-            let [job, proxied] = observe(&row.answer).await;
+            let [job, proxied] = observe(&row.answer, limit).await;
             let wrong = [("job", job), ("proxied", proxied)].into_iter().filter(|(_, seen)| *seen != row.expected).map(
                 |(route, seen)| {
                     format!("{} ({route}):\n  expected {:?}\n  but saw  {seen:?}\n", row.name, row.expected)
@@ -219,7 +227,7 @@ async fn check(rows: Vec<Row>) {
             );
             wrong.collect::<String>()
         })
-        .buffer_unordered(8);
+        .buffer_unordered(5);
     let mut report = String::new();
     while let Some(difference) = differences.next().await {
         report += &difference;
@@ -229,17 +237,22 @@ async fn check(rows: Vec<Row>) {
 
 #[tokio::test]
 async fn successes_and_invalid_answers() {
-    check(successes()).await;
+    check(successes(), "10s").await;
 }
 
 #[tokio::test]
 async fn redirects_and_client_errors() {
-    check(refusals()).await;
+    check(refusals(), "10s").await;
 }
 
 #[tokio::test]
 async fn failures_and_throttling() {
-    check(failures()).await;
+    check(failures(), "10s").await;
+}
+
+#[tokio::test]
+async fn timeouts() {
+    check(silences(), "500ms").await;
 }
 
 #[tokio::test]
@@ -247,12 +260,12 @@ async fn refused_connections() {
     let (url, _socket) = refused();
     let expected = (3, 1.0);
 
-    let gateway = setup(url.clone()).start().await;
+    let gateway = Setup::new(url.clone()).start().await;
     assert_eq!(gateway.job().await, fallback());
     let (_, calls, rate) = counted(&gateway, 0).await;
     assert_eq!((calls, rate), expected);
 
-    let gateway = setup(url).start().await;
+    let gateway = Setup::new(url).start().await;
     assert_eq!(gateway.proxy("{}").await.answer(), error(502, "downstream_unreachable"));
     let (_, calls, rate) = counted(&gateway, 0).await;
     assert_eq!((calls, rate), expected);
@@ -261,7 +274,7 @@ async fn refused_connections() {
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
     let downstream = Downstream::start(Answer::new(307, &[("Location", "/elsewhere")], "")).await;
-    let gateway = setup(downstream.url()).start().await;
+    let gateway = Setup::new(downstream.url()).start().await;
     gateway.proxy("{}").await;
     gateway.job().await;
     let paths: Vec<_> = downstream.received().into_iter().map(|request| request.path).collect();
@@ -271,13 +284,13 @@ async fn a_redirect_is_not_followed() {
 #[tokio::test]
 async fn the_last_outcome_is_the_one_that_counts() {
     let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = setup(downstream.url()).start().await;
+    let gateway = Setup::new(downstream.url()).start().await;
 
     downstream.next([Answer::status(503), Answer::raw("", End::Reset)]);
     assert_eq!(gateway.job().await, completed(json!({ "tier": "gold" })));
     assert_eq!(downstream.calls(), 3);
 
-    downstream.next([Answer::hang(), Answer::status(429)]);
+    downstream.next([Answer::raw("", End::Close), Answer::status(429)]);
     let response = gateway.proxy("{}").await;
     assert_eq!(response.answer(), (200, json!({ "status": "forwarded", "data": { "tier": "gold" } })));
     assert_eq!(downstream.calls(), 6);
