@@ -559,7 +559,7 @@ fn whoever_is_woken_by_a_change_may_call_back_into_the_circuit() {
 #[test]
 fn whoever_prints_a_circuit_may_call_back_into_it() {
     struct CallsBack<'a>(&'a Circuit);
-    impl fmt::Write for CallsBack<'_> {
+    impl Write for CallsBack<'_> {
         fn write_str(&mut self, _: &str) -> fmt::Result {
             assert_eq!(self.0.snapshot().state, State::Closed);
             Ok(())
