@@ -11,11 +11,11 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 
-/// Smaller pieces than this are gathered: a body of one-byte frames must not cost a handle, and keep a read buffer, for
-/// each byte.
-const SMALL: usize = 1024;
+/// Smaller pieces than this are copied together: each is a slice of a server's read buffer, often of 8 KiB, and would keep
+/// the whole of it.
+const SMALL: usize = 16 * 1024;
 /// As much as is gathered in one piece.
-const GATHERED: usize = 16 * 1024;
+const GATHERED: usize = 64 * 1024;
 
 /// The whole body of a request that was let through, as the frames that it came in, with its trailers.
 ///

@@ -116,6 +116,11 @@ impl<S, D: Buf> Reading<S, D> {
         Poll::Pending
     }
 
+    /// Whether there are bytes that have arrived and are not hashed yet.
+    fn is_behind(&self) -> bool {
+        !self.unhashed.is_empty() || self.frame.as_ref().is_some_and(Buf::has_remaining)
+    }
+
     fn take(&mut self, frame: Frame<D>) -> Result<(), TooLarge> {
         match frame.into_data() {
             Ok(data) => {
@@ -156,11 +161,12 @@ where
                     let running = reading.as_mut().expect(COMPLETED);
                     let read = match running.poll(body, cx) {
                         Poll::Ready(read) => read,
+                        // It has arrived, and others get their turn: that is this server's time, and not the sender's.
+                        Poll::Pending if running.is_behind() => return Poll::Pending,
                         Poll::Pending => {
                             if deadline.is_none() {
                                 deadline.set(Some(sleep(this.gate.body_timeout)));
                             }
-                            // What has arrived by now was taken in first, so a task that ran late refuses nothing for that.
                             ready!(deadline.as_pin_mut().map_or(Poll::Pending, |deadline| deadline.poll(cx)));
                             Err(RefusalKind::BodyTimeout)
                         }

@@ -242,6 +242,17 @@ async fn a_megabyte_that_is_all_there_is_hashed_in_turns() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_body_that_has_arrived_is_not_too_slow_because_the_server_is() {
+    let content = Bytes::from(vec![7; 1 << 20]);
+    let body = Script::frames(&content, 1 << 20);
+    let mut call = Box::pin(layer().layer(Inner::default()).call(signed(&content, body)));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(call.as_mut().poll(&mut cx).is_pending(), "hashed in turns");
+    tokio::time::advance(Duration::from_secs(60)).await;
+    assert_eq!(call.await.unwrap().status(), StatusCode::OK);
+}
+
 /// No bound is asked of a body that it does not need.
 #[tokio::test]
 async fn a_body_may_be_tied_to_its_thread() {

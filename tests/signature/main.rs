@@ -3,7 +3,6 @@
 mod bodies; // of every shape
 mod contract; // of tower
 mod credentials; // in every form
-mod events; // and what they hide
 mod headers; // judged before the body
 mod schemes; // lists, times, families
 mod support;

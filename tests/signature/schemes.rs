@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use http::{HeaderMap, HeaderValue, Request, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use portcullis::{
-    signature::{Encoding, KeyEncoding, Scheme, Secret, Segment, SignatureLayer, Signer, Timestamp, Verified},
+    signature::{Encoding, KeyEncoding, Scheme, Secret, Segment, SignatureLayer, Signer, Timestamp, Unit, Verified},
     time::{ManualWallClock, UnixTime},
 };
 
@@ -129,7 +129,7 @@ async fn two_families_of_headers_are_not_mixed() {
         let mut headers = headers.clone();
         for name in names {
             let value = headers.remove(format!("webhook-{name}")).unwrap();
-            headers.insert(http::HeaderName::try_from(format!("svix-{name}")).unwrap(), value);
+            headers.insert(HeaderName::try_from(format!("svix-{name}")).unwrap(), value);
         }
         headers
     };
@@ -153,4 +153,55 @@ async fn a_signed_id_cannot_take_over_what_follows_it() {
     headers.insert("webhook-id", HeaderValue::from_static("msg.1700000000"));
     assert_eq!(answer(&layer, request(headers.clone())).await.status(), StatusCode::UNAUTHORIZED);
     assert!(signer.sign(&mut headers, CONTENT).is_err());
+}
+
+#[tokio::test]
+async fn no_byte_wanders_between_a_signed_header_and_the_body() {
+    let scheme = || {
+        Scheme::builder("seams")
+            .header("x-signature")
+            .signed([Segment::header("x-id"), Segment::literal("::"), Segment::Body])
+            .build()
+            .unwrap()
+    };
+    let layer = SignatureLayer::new(scheme(), secret());
+    let sign = |id: &'static str, content: &[u8]| {
+        let mut headers = HeaderMap::from_iter([(HeaderName::from_static("x-id"), HeaderValue::from_static(id))]);
+        Signer::new(scheme(), secret()).sign(&mut headers, content).map(|()| headers)
+    };
+    let status = async |mut headers: HeaderMap, id, content: &[u8]| {
+        headers.insert("x-id", HeaderValue::from_static(id));
+        let mut request = Request::new(Script::frames(content, 1));
+        *request.headers_mut() = headers;
+        answer(&layer, request).await.status()
+    };
+    let good = sign("a", b":X").unwrap();
+    assert_eq!(status(good.clone(), "a", b":X").await, StatusCode::OK);
+    assert_eq!(status(good, "a:", b"X").await, StatusCode::UNAUTHORIZED, "the same bytes, cut elsewhere");
+    for id in ["a:", "a::", "::", ":"] {
+        assert!(sign(id, b"X").is_err(), "{id}");
+    }
+}
+
+#[test]
+fn what_is_signed_falls_into_its_pieces_in_one_way_only() {
+    let build = |signed: Vec<Segment>, unit| {
+        let timestamp = signed.iter().any(|segment| matches!(segment, Segment::Timestamp));
+        let scheme = Scheme::builder("seams").header("x-signature").signed(signed);
+        let scheme = if timestamp { scheme.timestamp(Timestamp::header("x-time").unit(unit)) } else { scheme };
+        scheme.build()
+    };
+    let id = || Segment::header("x-id");
+    for signed in [
+        vec![id(), Segment::Body],
+        vec![id(), Segment::literal(""), Segment::Body],
+        vec![id(), id(), Segment::literal("."), Segment::Body],
+        vec![id(), Segment::Context, Segment::Body],
+        vec![id(), Segment::Timestamp, Segment::literal("."), Segment::Body],
+        vec![Segment::Timestamp, Segment::Body],
+    ] {
+        let text = format!("{signed:?}");
+        assert_eq!(build(signed, Unit::Seconds).expect_err(&text).setting(), "signed");
+    }
+    assert!(build(vec![id(), Segment::Timestamp, Segment::Body], Unit::Rfc3339).is_ok());
 }

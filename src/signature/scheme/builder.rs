@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::{Encoding, Grammar, Names, Part, Scheme, Segment, Timestamp, timestamp::Place};
+use super::{Encoding, Grammar, Names, Part, Scheme, Segment, Timestamp, Unit, timestamp::Place};
 use crate::{
     ConfigError,
     signature::{KeyEncoding, mac::Hash},
@@ -141,6 +141,8 @@ impl SchemeBuilder {
             _ => Vec::new(),
         };
 
+        check_seams(&self.signed, self.timestamp.as_ref())?;
+
         Ok(Scheme {
             name: self.name,
             header,
@@ -164,6 +166,25 @@ fn names(names: &Names, setting: &'static str) -> Result<Vec<HeaderName>, Config
         HeaderName::try_from(name.as_str()).map_err(unreadable)
     };
     names.0.iter().map(parse).collect()
+}
+
+/// What is signed has to fall into its pieces in one way only, or bytes could wander from a header into the body under the
+/// same signature.
+fn check_seams(signed: &[Segment], timestamp: Option<&Timestamp>) -> Result<(), ConfigError> {
+    let dated = timestamp.is_some_and(|timestamp| timestamp.unit == Unit::Rfc3339);
+    for (place, segment) in signed.iter().enumerate() {
+        let apart = match (segment, signed.get(place + 1)) {
+            (Segment::Literal(text), _) => !text.is_empty(),
+            // A date says itself where it begins and ends.
+            (Segment::Header(_), Some(Segment::Timestamp)) | (Segment::Timestamp, _) if dated => true,
+            (Segment::Header(_) | Segment::Timestamp, next) => matches!(next, Some(Segment::Literal(_))),
+            (Segment::Context | Segment::Body, _) => true,
+        };
+        if !apart {
+            return Err(ConfigError::new("signed", "segments that a literal keeps apart", "without it"));
+        }
+    }
+    Ok(())
 }
 
 /// Separators must not occur in what they separate, or a list could be read in two ways.
@@ -194,7 +215,7 @@ mod tests {
     #[test]
     fn a_setting_that_cannot_be_used_is_named() {
         let new = || Scheme::builder("custom").header("x-signature");
-        let timed = [Segment::Timestamp, Segment::Body];
+        let timed = [Segment::Timestamp, Segment::literal("."), Segment::Body];
         let families = || Scheme::builder("custom").header(["a", "b"]);
         refused(Scheme::builder("custom"), "header must be the name of a header, but is empty");
         refused(
@@ -223,6 +244,10 @@ mod tests {
         refused(
             families().timestamp(Timestamp::header(["c", "d", "e"])).signed(timed.clone()),
             "timestamp must be one header, or as many as the signature has, but is 3",
+        );
+        refused(
+            new().signed([Segment::header("x-id"), Segment::Body]),
+            "signed must be segments that a literal keeps apart, but is without it",
         );
         for (entries, pair) in [(',', ','), ('=', ':'), ('a', '='), (',', '+'), ('/', '=')] {
             let message =

@@ -9,12 +9,13 @@ use bytes::Bytes;
 /// All but [`Body`](Self::Body) is fed to the MAC before the body arrives, as it was sent: a number is never printed anew.
 #[derive(Clone, Debug)]
 pub enum Segment {
-    /// These bytes.
+    /// These bytes, at least one.
     Literal(Cow<'static, [u8]>),
-    /// The value of a header, which has to occur once and not be empty. Where a literal follows, the value must not
-    /// contain it: `a.b` before `.` could otherwise be read as two pieces.
+    /// The value of a header, which has to occur once and not be empty. A literal has to follow, and the value must not
+    /// contain it, nor end with the beginning of it: `a.b` before `.` could otherwise be read as two pieces. An RFC 3339
+    /// timestamp may follow too, since it says itself where it begins.
     Header(Names),
-    /// The timestamp, as it was sent.
+    /// The timestamp, as it was sent. A literal has to follow where it is a number.
     Timestamp,
     /// What an outer layer put into the request's extensions as [`SignedContext`].
     Context,

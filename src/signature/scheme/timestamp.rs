@@ -27,7 +27,7 @@ use crate::{signature::Reason, time::UnixTime};
 #[must_use]
 pub struct Timestamp {
     pub(super) place: Place,
-    unit: Unit,
+    pub(super) unit: Unit,
     tolerance: Duration,
 }
 
