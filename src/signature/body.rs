@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     convert::Infallible,
+    fmt,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -19,7 +20,8 @@ const GATHERED: usize = 64 * 1024;
 
 /// The whole body of a request that was let through, as the frames that it came in, with its trailers.
 ///
-/// Large frames are passed on without a copy, small ones are gathered. The trailers are not signed.
+/// Frames of 16 KiB and more are passed on without a copy, smaller ones are gathered. The trailers are not signed, and nor is
+/// the body where a credential alone vouched for the request: see [`Verified::is_signed`](super::Verified::is_signed).
 ///
 /// Nothing else makes one, so a service that takes `Request<VerifiedBody>` cannot be reached around the layer.
 ///
@@ -34,7 +36,7 @@ const GATHERED: usize = 64 * 1024;
 /// fn is_body<B: http_body::Body<Data = bytes::Bytes, Error = std::convert::Infallible> + Send + 'static>() {}
 /// is_body::<VerifiedBody>();
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct VerifiedBody {
     frames: VecDeque<Bytes>,
     remaining: u64,
@@ -57,6 +59,13 @@ impl VerifiedBody {
     #[must_use]
     pub const fn trailers(&self) -> Option<&HeaderMap> {
         self.trailers.as_ref()
+    }
+}
+
+/// Its length, and nothing of what it holds.
+impl fmt::Debug for VerifiedBody {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedBody").field("remaining", &self.remaining).finish_non_exhaustive()
     }
 }
 
@@ -129,9 +138,19 @@ impl Intake {
         }
     }
 
-    /// Keeps the trailers.
-    pub(super) fn trailers(&mut self, trailers: HeaderMap) {
-        self.trailers.get_or_insert_default().extend(trailers);
+    /// Keeps the trailers, which count towards the cap as the bytes do.
+    pub(super) fn trailers(&mut self, trailers: HeaderMap) -> Result<(), TooLarge> {
+        let length: usize = trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
+        if length > self.max.saturating_sub(self.length) {
+            return Err(TooLarge);
+        }
+        self.trailers = Some(trailers);
+        Ok(())
+    }
+
+    /// Whether the trailers have come, which are the last of a body.
+    pub(super) const fn is_complete(&self) -> bool {
+        self.trailers.is_some()
     }
 
     pub(super) fn finish(mut self) -> VerifiedBody {

@@ -25,6 +25,15 @@ pub(super) fn blind(secret: &[u8]) -> Tag {
     mac.finish()
 }
 
+/// Marks what may be a secret, so that whoever prints the headers further in does not print it.
+pub(super) fn hide(headers: &mut HeaderMap) {
+    for name in [AUTHORIZATION, API_KEY] {
+        if let Some(value) = headers.get_mut(name) {
+            value.set_sensitive(true);
+        }
+    }
+}
+
 /// The blinded credentials of a request: of `Authorization` and of `X-API-Key`, where it has them.
 pub(super) fn read(headers: &HeaderMap) -> Result<[Option<Tag>; 2], Reason> {
     let present = |name: &HeaderName| headers.contains_key(name).then(|| only(headers, name)).transpose();

@@ -15,6 +15,7 @@ use tower_service::Service;
 use super::{
     Scheme,
     body::{Intake, TooLarge, VerifiedBody},
+    credentials,
     layer::Gate,
     refusal::{Refusal, RefusalKind, Refuse},
     verify::Check,
@@ -108,7 +109,7 @@ impl<S, D: Buf> Reading<S, D> {
                 match ready!(body.as_mut().poll_frame(cx)) {
                     None => return Poll::Ready(Ok(())),
                     Some(Err(_)) => return Poll::Ready(Err(RefusalKind::BodyAborted)),
-                    Some(Ok(frame)) => self.take(frame).map_err(|TooLarge| RefusalKind::BodyTooLarge)?,
+                    Some(Ok(frame)) => self.take(frame)?,
                 }
             }
         }
@@ -121,25 +122,23 @@ impl<S, D: Buf> Reading<S, D> {
         !self.unhashed.is_empty() || self.frame.as_ref().is_some_and(Buf::has_remaining)
     }
 
-    fn take(&mut self, frame: Frame<D>) -> Result<(), TooLarge> {
-        match frame.into_data() {
-            Ok(data) => {
-                self.intake.admit(data.remaining())?;
-                self.frame = Some(data);
-            }
-            Err(frame) => {
-                if let Ok(trailers) = frame.into_trailers() {
-                    self.intake.trailers(trailers);
-                }
-            }
+    fn take(&mut self, frame: Frame<D>) -> Result<(), RefusalKind> {
+        // Trailers end a body, so what follows them is none.
+        if self.intake.is_complete() {
+            return Err(RefusalKind::BodyAborted);
         }
-        Ok(())
+        let taken = match frame.into_data() {
+            Ok(data) => self.intake.admit(data.remaining()).map(|()| self.frame = Some(data)),
+            Err(frame) => frame.into_trailers().map_or(Ok(()), |trailers| self.intake.trailers(trailers)),
+        };
+        taken.map_err(|TooLarge| RefusalKind::BodyTooLarge)
     }
 
     /// The verdict, and what goes on if it is good.
     fn finish(self, scheme: &Scheme) -> Result<(S, Request<VerifiedBody>), RefusalKind> {
         let verified = self.check.finish(scheme)?;
         let mut request = Request::from_parts(self.head, self.intake.finish());
+        credentials::hide(request.headers_mut());
         request.extensions_mut().insert(verified);
         Ok((self.inner, request))
     }

@@ -53,7 +53,8 @@ impl SignatureLayer {
 }
 
 impl<R> SignatureLayer<R> {
-    /// Accepts one more secret, as during a rotation. Each costs a MAC over every body.
+    /// Accepts one more secret, as during a rotation. Each costs a MAC over every body. A [`keyring`](Self::keyring) that
+    /// was taken before is none of this layer's any more.
     ///
     /// # Panics
     ///
@@ -68,7 +69,10 @@ impl<R> SignatureLayer<R> {
         self
     }
 
-    /// A handle to swap the accepted secrets while the layer's services run. Take it once they are all given.
+    /// A handle to swap the accepted secrets while the layer's services run; clones of the layer share it.
+    ///
+    /// Take it once they are all given: [`also_accept`](Self::also_accept) makes a new one, and a handle that was taken
+    /// before no longer changes what this layer accepts.
     #[must_use]
     pub fn keyring(&self) -> Keyring {
         self.gate.keyring.clone()
@@ -83,6 +87,8 @@ impl<R> SignatureLayer<R> {
     }
 
     /// How long the whole body may take from the first wait for it; a slower one is answered 408. Default: 5 s.
+    ///
+    /// Its timer is tokio's: a body that has to be waited for panics outside of a runtime with time.
     pub const fn body_timeout(mut self, timeout: Duration) -> Self {
         self.gate.body_timeout = timeout;
         self
@@ -93,7 +99,8 @@ impl<R> SignatureLayer<R> {
     ///
     /// Whichever of `Authorization`, `X-API-Key` and the signature's header are present must all be good, each with any of
     /// the accepted secrets; a repeated one fails, and so does a request with none of them. A credential vouches for the
-    /// sender and not for the body: see [`Verified::is_signed`](super::Verified::is_signed).
+    /// sender and not for the body: see [`Verified::is_signed`](super::Verified::is_signed). It is compared with the secret's
+    /// bytes, so a secret that was [decoded](super::Secret::decode) is expected decoded.
     ///
     /// ```
     /// use bytes::Bytes;

@@ -55,8 +55,9 @@
 //!    announced, and long hashing lets other tasks run in between.
 //! 4. **The verdict**: every MAC is compared with every signature in the header, in constant time and without an early exit.
 //!    No match is 401.
-//! 5. A clone of the inner service is made ready and sees the request: head unchanged, its frames as they came, its trailers,
-//!    and [`Verified`] in its extensions.
+//! 5. A clone of the inner service is made ready and sees the request: its head, the bytes of its body, its trailers, and
+//!    [`Verified`] in its extensions. Credentials are still in the head, marked as sensitive: take them out before it is
+//!    forwarded.
 //!
 //! [Refusals](Refusal) are responses, so the inner service's error type is kept. Their bodies are empty unless
 //! [`refuse_with`](SignatureLayer::refuse_with) fills them, and nothing that a refusal holds, logs or answers with comes from
@@ -67,9 +68,10 @@
 //! * **Outside of all that touches bodies**: a signature covers the bytes as they were sent. Decompression, JSON parsing and
 //!   printing, a proxy that normalises line ends, each breaks it; put decompression inside, with a limit of its own.
 //! * **Inside of a bound on concurrency**: the layer is always ready and holds no place of the inner service while it reads, so
-//!   unproven requests are bounded by what is outside of it. Each may take the cap in memory.
+//!   unproven requests are bounded by what is outside of it. Each may take the cap in memory, and what buffers add.
 //! * **With a synchronised clock** where timestamps are signed: the tolerance, mostly 300 s, has to cover both clocks' errors.
-//! * Headers and trailers that the scheme does not sign are the sender's or a proxy's word, also in a verified request.
+//! * What the scheme does not sign is anybody's word, also in a verified request: method, path and query, other headers,
+//!   trailers. A captured webhook is good on every route that shares its secret.
 //!
 //! # NICE Cognigy
 //!
@@ -80,8 +82,8 @@
 //! # Other providers
 //!
 //! A [`Scheme`] is data. [`Scheme::github`] is ready made; others are [built](Scheme::builder) in a few lines, with header
-//! names that may be known at run time alone. All HMAC schemes whose signed content ends with the body can be written so;
-//! schemes with public keys cannot.
+//! names that may be known at run time alone: HMAC with SHA-256 or SHA-512, in hex or standard base64, over content that ends
+//! with the body. Schemes with public keys cannot be written so.
 
 mod layer; // what the user stacks
 mod service; // judges the headers

@@ -43,7 +43,8 @@ impl Verified {
         self.signed
     }
 
-    /// The [label](super::Secret::label) of the secret that it was made with: once no request bears the old one's, that can go.
+    /// The [label](super::Secret::label) of the secret that the signature was made with, or the credential where nothing was
+    /// signed. A request with several proofs may have needed other secrets, which are not named.
     #[must_use]
     pub fn key_label(&self) -> &str {
         &self.key_label

@@ -152,6 +152,19 @@ fn show(refusal: &Refusal) -> Response<Bytes> {
 }
 
 #[tokio::test]
+async fn trailers_count_towards_the_cap_and_end_the_body() {
+    let trailers =
+        || Step::Trailers(HeaderMap::from_iter([("x-a".parse().unwrap(), HeaderValue::from_static("1234"))]));
+    let data = || Step::Data(Bytes::from_static(CONTENT));
+    let status = async |cap: usize, steps: Vec<Step>| {
+        answer(&layer().max_body_bytes(CONTENT.len() + cap), signed(CONTENT, Script::new(steps))).await.status()
+    };
+    assert_eq!(status(7, vec![data(), trailers()]).await, StatusCode::OK);
+    assert_eq!(status(6, vec![data(), trailers()]).await, StatusCode::PAYLOAD_TOO_LARGE);
+    assert_eq!(status(100, vec![data(), trailers(), trailers()]).await, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
 async fn trailers_reach_the_inner_service() {
     let trailers = HeaderMap::from_iter([("x-checksum".parse().unwrap(), HeaderValue::from_static("1"))]);
     let steps = [Step::Data(Bytes::from_static(CONTENT)), Step::Trailers(trailers.clone())];

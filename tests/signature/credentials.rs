@@ -1,11 +1,12 @@
 //! Shared credentials in every form, alone and beside a signature.
 
-use std::sync::atomic::Ordering::Relaxed;
+use std::{convert::Infallible, sync::atomic::Ordering::Relaxed};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
-use portcullis::signature::{Secret, SignatureLayer, Verified};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use portcullis::signature::{Secret, SignatureLayer, Verified, VerifiedBody};
+use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{SECRET, Script, Step, answer, layer, secret, signed};
 
@@ -160,4 +161,25 @@ async fn debug_shows_no_secret() {
     let shown = format!("{layer:?} {:?} {:?}", layer.keyring(), secret());
     assert!(shown.contains("of today"));
     assert!(!shown.contains("example") && !shown.contains("last year"));
+}
+
+#[tokio::test]
+async fn a_good_credential_does_not_hide_a_bad_signature_under_a_second_name() {
+    let layer = SignatureLayer::new(crate::schemes::svix(), secret()).accept_credentials();
+    for name in ["webhook-signature", "svix-signature"] {
+        let bad = request(&[("x-api-key", SECRET), (name, "v1,AAAA")]);
+        assert_eq!(answer(&layer, bad).await.status(), StatusCode::UNAUTHORIZED, "{name}");
+    }
+    assert_eq!(answer(&layer, request(&[("x-api-key", SECRET)])).await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn whoever_prints_the_request_further_in_prints_no_credential_and_no_body() {
+    let inner = service_fn(async |request: Request<VerifiedBody>| {
+        Ok::<_, Infallible>(Response::new(Bytes::from(format!("{request:?}"))))
+    });
+    let request = request(&[("x-api-key", SECRET), ("authorization", &format!("Bearer {SECRET}"))]);
+    let printed = accepting().layer(inner).oneshot(request).await.unwrap().into_body();
+    let printed = String::from_utf8_lossy(&printed);
+    assert!(printed.contains("x-api-key") && !printed.contains(SECRET) && !printed.contains("{}"), "{printed}");
 }

@@ -175,7 +175,7 @@ impl Scheme {
         Ok(())
     }
 
-    /// The headers that a sender adds: the timestamp's, where it has one, and the signature's.
+    /// The headers that a sender adds: the timestamp's, where it has one, and the signature's. Nothing changes on an error.
     ///
     /// `mac` gets the claim to feed from, and returns the MAC.
     pub(super) fn write(
@@ -186,9 +186,6 @@ impl Scheme {
     ) -> Result<(), Reason> {
         let time = self.timestamp.as_ref().map(|timestamp| timestamp.print(now)).unwrap_or_default();
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Reason::Malformed);
-        if let Some(name) = self.timestamp_headers.first() {
-            headers.insert(name, value(&time)?);
-        }
         let claim = Claim { signatures: Vec::new(), timestamp: None, time: &time, family: 0 };
         let tag = mac(&claim, headers)?;
         let listed = match &self.timestamp {
@@ -198,6 +195,13 @@ impl Scheme {
         let signature = self.encoding.encode(tag.as_slice(self.hash));
         let mut signature = value(&self.grammar.print(&signature, listed))?;
         signature.set_sensitive(true);
+        // A request that is signed under two names is refused.
+        for name in self.header.iter().chain(&self.timestamp_headers) {
+            headers.remove(name);
+        }
+        if let Some(name) = self.timestamp_headers.first() {
+            headers.insert(name, value(&time)?);
+        }
         if let Some(name) = self.header.first() {
             headers.insert(name, signature);
         }
