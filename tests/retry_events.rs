@@ -1,39 +1,23 @@
 //! The events of retries. Alone in its process: whether an event is wanted is known to all threads of one, and late.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+#[path = "support/log.rs"]
+mod log;
+
+use std::time::Duration;
 
 use http::{Request, Response};
+use log::Log;
 use portcullis::{
     BoxError,
     retry::{Backoff, RetryLayer, RetryPolicy},
 };
 use tower::{Layer, ServiceExt, service_fn};
+use tracing::Level;
 
 #[tokio::test(start_paused = true)]
 async fn retries_and_giving_up_are_told() {
-    #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-    impl io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let lines = Lines::default();
-    let writer = lines.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::DEBUG)
-        .with_ansi(false)
-        .without_time()
-        .with_writer(move || writer.clone())
-        .finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let log = Log::default();
+    let _listening = log.listen(Level::DEBUG);
     let policy =
         RetryPolicy::http().max_attempts(2).backoff(Backoff::constant(Duration::from_secs(1))).build().unwrap();
     let inner = service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::builder().status(503).body(()).unwrap()));
@@ -41,8 +25,7 @@ async fn retries_and_giving_up_are_told() {
     let policy = RetryPolicy::http().deadline(Duration::from_secs(1)).build().unwrap();
     let hangs = service_fn(|_: Request<()>| std::future::pending::<Result<Response<()>, BoxError>>());
     RetryLayer::new(policy).layer(hangs).oneshot(Request::new(())).await.unwrap_err();
-    drop(guard);
-    let told = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+    let told = log.take();
     let mut told = told.lines();
     let retrying = told.next().unwrap();
     assert!(retrying.contains("retrying attempts=1 wait=1s cause=503"), "{retrying}");

@@ -1,14 +1,15 @@
 //! What the signature layer tells to `tracing`: the reason, and nothing that a request or a secret holds. Alone in its
 //! process, and one test: whether an event is wanted is known to all threads of one, and late.
 
-use std::{
-    io,
-    sync::{Arc, Mutex},
-};
+#[path = "support/log.rs"]
+mod log;
+
+use std::io;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
+use log::Log;
 use portcullis::signature::{KeyEncoding, Scheme, Secret, SignatureLayer, Signer, VerifiedBody};
 use tower::{Layer, ServiceExt, service_fn};
 use tracing::Level;
@@ -28,37 +29,10 @@ async fn status(request: Request<Full<Bytes>>) -> StatusCode {
     layer.layer(inner).oneshot(request).await.unwrap().status()
 }
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Log {
-    fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        let log = self.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_max_level(Level::TRACE).with_writer(move || log.clone()).finish();
-        tracing::subscriber::set_default(subscriber)
-    }
-
-    fn take(&self) -> String {
-        String::from_utf8(std::mem::take(&mut self.0.lock().unwrap())).unwrap()
-    }
-}
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test]
 async fn what_is_told_holds_no_secret() {
     let log = Log::default();
-    let _listening = log.listen();
+    let _listening = log.listen(Level::TRACE);
     a_refusal_tells_its_reason_and_nothing_else(&log).await;
     a_secret_with_white_space_around_it_or_a_short_one_is_warned_of_without_being_shown(&log);
 }

@@ -51,7 +51,6 @@ pub struct Circuit(Arc<Shared>);
 struct Shared {
     name: Name,
     clock: Clock,
-    half_open_timeout: Duration,
     machine: Mutex<Machine>,
     changed: Arc<Notify>,
 }
@@ -63,9 +62,7 @@ impl Circuit {
     }
 
     pub(super) fn new(name: Name, plan: Plan, clock: Clock) -> Self {
-        let half_open_timeout = plan.half_open.timeout;
-        let machine = Mutex::new(Machine::new(plan));
-        Self(Arc::new(Shared { name, clock, half_open_timeout, machine, changed: Arc::default() }))
+        Self(Arc::new(Shared { name, clock, machine: Mutex::new(Machine::new(plan)), changed: Arc::default() }))
     }
 
     /// The circuit's name.
@@ -148,7 +145,7 @@ impl Circuit {
 
     /// The longest that a half-open period lasts.
     pub(super) fn half_open_timeout(&self) -> Duration {
-        self.0.half_open_timeout
+        self.lock().half_open_timeout()
     }
 
     pub(super) fn settle(&self, epoch: u64, ending: Ending, started: Tick) {

@@ -8,7 +8,10 @@ use super::{
     snapshot::{Snapshot, State},
     window::{Call, Counts, Length, Window},
 };
-use crate::{outcome::Outcome, time::Tick};
+use crate::{
+    outcome::Outcome,
+    time::{Tick, nanos},
+};
 
 /// What a circuit is told to do; it does not change.
 #[derive(Clone, Copy, Debug)]
@@ -105,11 +108,15 @@ impl Machine {
     pub(super) fn expire(&mut self, now: Tick) -> Option<Change> {
         match self.phase {
             Phase::HalfOpen { until, probes } if now >= until => {
-                let trip = Trip::HalfOpenTimeout { after: self.plan.half_open.timeout };
+                let trip = Trip::HalfOpenTimeout { after: self.half_open_timeout() };
                 Some(self.open(until, trip, probes.counts()))
             }
             _ => None,
         }
+    }
+
+    pub(super) const fn half_open_timeout(&self) -> Duration {
+        self.plan.half_open.timeout
     }
 
     pub(super) const fn is_closed(&self) -> bool {
@@ -131,29 +138,25 @@ impl Machine {
         if !self.would_admit(now) {
             return (Err(self.refusal(now)), None);
         }
-        let change =
-            match &mut self.phase {
-                Phase::Closed => None,
-                Phase::Open { .. } => {
-                    let until = now.after(self.plan.half_open.timeout);
-                    Some(self.enter(Phase::HalfOpen {
-                        until,
-                        probes: Probes { taken: 1, in_flight: 1, ..Probes::default() },
-                    }))
-                }
-                Phase::HalfOpen { probes, .. } => {
-                    probes.taken += 1;
-                    probes.in_flight += 1;
-                    None
-                }
-            };
+        let change = match &mut self.phase {
+            Phase::Closed => None,
+            Phase::Open { .. } => {
+                let probes = Probes { taken: 1, in_flight: 1, ..Probes::default() };
+                Some(self.enter(Phase::HalfOpen { until: now.after(self.half_open_timeout()), probes }))
+            }
+            Phase::HalfOpen { probes, .. } => {
+                probes.taken += 1;
+                probes.in_flight += 1;
+                None
+            }
+        };
         (Ok(self.epoch), change)
     }
 
     /// The refusal of a call at `now`.
     pub(super) fn refusal(&self, now: Tick) -> Refusal {
         let retry_after = if self.would_admit(now) { Some(Duration::ZERO) } else { self.retry_after(now) };
-        Refusal { trip: self.tripped.map(|(trip, _)| trip), retry_after }
+        Refusal { trip: self.trip(), retry_after }
     }
 
     /// Hears how a call of `epoch` ended, `took` after it was admitted.
@@ -169,8 +172,7 @@ impl Machine {
             Ending::Dropped if slow => Some(true),
             Ending::Finished(Outcome::Ignored) | Ending::Dropped => None,
         };
-        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let call = failed.map(|failed| Call { failed, slow, nanos });
+        let call = failed.map(|failed| Call { failed, slow, nanos: nanos(took) });
         match self.phase {
             Phase::Closed => self.settle_closed(call?, now),
             Phase::HalfOpen { until, probes } => self.settle_probe(call, until, probes, now),
@@ -234,7 +236,11 @@ impl Machine {
         let from = self.state();
         self.phase = phase;
         self.epoch += 1;
-        Change { from, to: self.state(), trip: self.tripped.map(|(trip, _)| trip) }
+        Change { from, to: self.state(), trip: self.trip() }
+    }
+
+    fn trip(&self) -> Option<Trip> {
+        self.tripped.map(|(trip, _)| trip)
     }
 
     const fn state(&self) -> State {
@@ -265,7 +271,7 @@ impl Machine {
             slow: counts.slow,
             mean_latency: counts.mean_latency(),
             retry_after: self.retry_after(now),
-            tripped: self.tripped.map(|(trip, _)| trip),
+            tripped: self.trip(),
             opened: self.opened,
         }
     }

@@ -44,7 +44,7 @@ where
     Fut: Future<Output = ControlFlow<(), Outcome>>,
 {
     // A period is over by then, and an interval of nothing would only spin.
-    let interval = interval.clamp(Duration::from_millis(1), circuit.half_open_timeout().max(Duration::from_millis(1)));
+    let interval = interval.min(circuit.half_open_timeout()).max(Duration::from_millis(1));
     let mut pause = false;
     loop {
         // Made before the state is read, so that no change falls between the two.

@@ -2,7 +2,7 @@
 
 use std::{mem, time::Duration};
 
-use crate::time::Tick;
+use crate::time::{Tick, nanos};
 
 /// Buckets of a time window; the running one is among them.
 const BUCKETS: usize = 10;
@@ -118,8 +118,7 @@ pub(super) struct TimeWindow {
 
 impl TimeWindow {
     fn new(span: Duration) -> Self {
-        let nanos = u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-        let width = (nanos / BUCKETS as u64).max(1);
+        let width = (nanos(span) / BUCKETS as u64).max(1);
         Self { width, latest: 0, buckets: Default::default(), sum: Counts::default() }
     }
 

@@ -31,6 +31,8 @@ mod wall;
 
 #[cfg(any(test, feature = "test-util"))]
 pub use self::manual::{ManualClock, ManualWallClock};
+#[cfg(feature = "breaker")]
+pub(crate) use self::monotonic::nanos;
 #[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
 pub(crate) use self::tokio::*;
 pub use self::{

@@ -39,7 +39,7 @@ impl Tick {
 }
 
 /// The whole of `span` in nanoseconds, saturating.
-pub(super) fn nanos(span: Duration) -> u64 {
+pub(crate) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
