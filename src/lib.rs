@@ -5,6 +5,7 @@
 //! | --- | --- | --- |
 //! | [`signature`] | verifies webhooks and shared credentials before the body reaches a handler | a response: 401, 413, 408, 400 |
 //! | [`breaker`] | stops calling a service that fails or is slow, and asks gently whether it is well again | [`BreakerError`](breaker::BreakerError) |
+//! | [`bearer`] | puts a token on requests: fetched once for all, replaced before it expires and after a 401 | [`BearerError`](bearer::BearerError) |
 //! | [`retry`] | repeats what may be repeated, with jitter, and waits as long as the server asks | the last result, in a [`RetryError`](retry::RetryError) where it is an error |
 //! | [`fallback`] | answers in place of an error or of a bad response | nothing |
 //!
@@ -13,13 +14,15 @@
 //! # The order of layers
 //!
 //! ```text
-//! outgoing   request ─▶ fallback ─▶ retry ─▶ breaker ─▶ timeout ─▶ the service that may fail
+//! outgoing   request ─▶ fallback ─▶ retry ─▶ breaker ─▶ bearer ─▶ timeout ─▶ the service that may fail
 //! incoming   webhook ─▶ limits on concurrency ─▶ signature ─▶ decompression ─▶ your handler
 //! ```
 //!
 //! * The **breaker inside retry**: every attempt is counted, and an open circuit ends the retries, since it is never retried.
 //! * The **timeout inside the breaker**: a call that hangs ends as a failure. A timeout outside works too, if the circuit
 //!   knows what [`slow_call`](breaker::CircuitBuilder::slow_call) is.
+//! * The **token inside the breaker**: a circuit takes its permit once there is one, so that a token server that hangs is never
+//!   taken for the service.
 //! * The **fallback outermost**: its answers are never taken for the service's.
 //!
 //! # Example
@@ -61,19 +64,23 @@
 //!
 //! # Features
 //!
-//! `breaker`, `retry`, `signature` and `tracing` are on by default; `test-util` adds the clocks of [`time`] that tests move.
+//! `bearer`, `breaker`, `retry`, `signature` and `tracing` are on by default; `test-util` adds the clocks of [`time`] that tests move.
 //! A feature adds, and never changes what another part does.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "bearer")]
+pub mod bearer;
 #[cfg(feature = "breaker")]
 pub mod breaker;
 #[cfg(not(feature = "breaker"))]
 #[path = "breaker/absent.rs"]
 mod breaker;
-#[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
+#[cfg(any(feature = "bearer", feature = "breaker", feature = "retry", feature = "signature"))]
 mod config;
+#[cfg(any(feature = "bearer", feature = "retry"))]
+mod copy;
 pub mod fallback;
 pub mod outcome;
 #[cfg(feature = "retry")]
@@ -81,10 +88,10 @@ pub mod retry;
 #[cfg(feature = "signature")]
 pub mod signature;
 pub mod time;
-#[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
+#[cfg(any(feature = "bearer", feature = "breaker", feature = "retry", feature = "signature"))]
 mod trace;
 
-#[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
+#[cfg(any(feature = "bearer", feature = "breaker", feature = "retry", feature = "signature"))]
 pub use config::ConfigError;
 
 /// The error type of boxed stacks, as `tower` has it.

@@ -113,7 +113,8 @@ pub use self::{
     future::ResponseFuture,
     layer::RetryLayer,
     policy::RetryPolicy,
-    protocol::{CopyRequest, CopyWith, Protocol},
+    protocol::Protocol,
     service::Retry,
     tower::Wait,
 };
+pub use crate::copy::{CopyRequest, CopyWith};

@@ -2,7 +2,7 @@
 
 use http::{Method, Request, Response};
 
-use super::{Attempt, Attempts, Cause};
+use super::{Attempt, Attempts, Cause, CopyWith};
 use crate::outcome::{Http, Results};
 
 /// What retries know about a protocol. [`Http`] and [`Results`] implement it; for one of your own, which needs
@@ -56,12 +56,6 @@ pub trait Protocol<Req, Res> {
     fn mark_response(&self, response: &mut Res, attempts: Attempts);
 }
 
-/// How a request is copied. [`Http`] and [`Results`] clone it, [`CopyWith`] calls a function.
-pub trait CopyRequest<Req> {
-    /// A copy to send later, or none where this request can only be sent once.
-    fn copy(&self, request: &Req) -> Option<Req>;
-}
-
 /// Idempotent are `GET`, `HEAD`, `PUT`, `DELETE`, `OPTIONS` and `TRACE` (RFC 9110 §9.2.2), and every request with an
 /// `Idempotency-Key`.
 impl<B, ResB> Protocol<Request<B>, Response<ResB>> for Http {
@@ -84,12 +78,6 @@ impl<B, ResB> Protocol<Request<B>, Response<ResB>> for Http {
     }
 }
 
-impl<B: Clone> CopyRequest<Request<B>> for Http {
-    fn copy(&self, request: &Request<B>) -> Option<Request<B>> {
-        Some(request.clone())
-    }
-}
-
 /// Every request counts as idempotent, and there is no place for marks.
 impl<Req, Res> Protocol<Req, Res> for Results {
     fn is_idempotent(&self, _: &Req) -> bool {
@@ -103,19 +91,6 @@ impl<Req, Res> Protocol<Req, Res> for Results {
     fn mark_request(&self, _: &mut Req, _: Attempt) {}
 
     fn mark_response(&self, _: &mut Res, _: Attempts) {}
-}
-
-impl<Req: Clone> CopyRequest<Req> for Results {
-    fn copy(&self, request: &Req) -> Option<Req> {
-        Some(request.clone())
-    }
-}
-
-/// A protocol whose requests a function copies: see [`copy_with`](super::RetryPolicyBuilder::copy_with).
-#[derive(Clone, Copy, Debug)]
-pub struct CopyWith<P, F> {
-    pub(super) protocol: P,
-    pub(super) copy: F,
 }
 
 impl<P: Protocol<Req, Res>, F, Req, Res> Protocol<Req, Res> for CopyWith<P, F> {
@@ -133,11 +108,5 @@ impl<P: Protocol<Req, Res>, F, Req, Res> Protocol<Req, Res> for CopyWith<P, F> {
 
     fn mark_response(&self, response: &mut Res, attempts: Attempts) {
         self.protocol.mark_response(response, attempts);
-    }
-}
-
-impl<P, F: Fn(&Req) -> Option<Req>, Req> CopyRequest<Req> for CopyWith<P, F> {
-    fn copy(&self, request: &Req) -> Option<Req> {
-        (self.copy)(request)
     }
 }
