@@ -198,8 +198,9 @@ where
         match fetched {
             Ok((token, began)) => {
                 let lifetime = token.lifetime().unwrap_or(self.settings.lifetime);
-                let end = began.after(lifetime).max(now.after(SHORTEST));
-                let refresh = began.after(lifetime.saturating_sub(self.settings.ahead(lifetime)));
+                let ahead = self.settings.ahead(lifetime);
+                let [refresh, end] =
+                    [lifetime.saturating_sub(ahead), lifetime].map(|span| began.after(span).max(now.after(SHORTEST)));
                 let header = token.into_header();
                 let mut state = self.lock();
                 let generation = state.generation() + 1;
