@@ -10,7 +10,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, Wake, Waker},
     time::Duration,
 };
 
@@ -45,10 +45,11 @@ enum Does {
     Takes(u64, u64),
     GivesWithoutEnd,
     Fails,
+    FailsAfter(u64),
     Hangs,
     Panics,
 }
-use Does::{Fails, Gives, GivesWithoutEnd, Hangs, Panics, Takes};
+use Does::{Fails, FailsAfter, Gives, GivesWithoutEnd, Hangs, Panics, Takes};
 
 /// A source that follows a script, whose last line is repeated. Tokens are numbered by the fetch: `token-1`, `token-2`.
 struct Tokens {
@@ -76,6 +77,10 @@ impl Tokens {
                     }
                     GivesWithoutEnd => Ok(token),
                     Fails => Err(format!("failure {}", before + 1).into()),
+                    FailsAfter(seconds) => {
+                        sleep(Duration::from_secs(seconds)).await;
+                        Err(format!("failure {}", before + 1).into())
+                    }
                     Hangs => pending().await,
                     Panics => panic!("scripted"),
                 }
@@ -258,6 +263,70 @@ async fn a_source_that_panics_takes_down_its_driver_and_nobody_else() {
     assert_eq!(api.seen(), ["token-2"]);
 }
 
+/// Counts how often it is woken.
+#[derive(Default)]
+struct Alarm(AtomicUsize);
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_is_polled_when_it_has_news_and_not_for_each_who_comes() {
+    let polls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&polls);
+    let source = service_fn(move |()| {
+        let count = Arc::clone(&count);
+        poll_fn(move |_| {
+            count.fetch_add(1, SeqCst);
+            Poll::<Result<Token, BoxError>>::Pending
+        })
+    });
+    let service = BearerLayer::new(source).layer(Api::well().service::<String>());
+    for _ in 0..10 {
+        assert!(poll_once(service.clone().ready()).is_none());
+    }
+    assert_eq!(polls.load(SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_that_come_while_the_fetch_is_polled_reach_one_who_could_not_drive_it_then() {
+    let meanwhile: Arc<Mutex<Option<Box<dyn FnMut() + Send>>>> = Arc::default();
+    let hook = Arc::clone(&meanwhile);
+    let source = service_fn(move |()| {
+        let hook = Arc::clone(&hook);
+        poll_fn(move |cx| {
+            cx.waker().wake_by_ref();
+            if let Some(hook) = &mut *hook.lock().unwrap() {
+                hook();
+            }
+            Poll::<Result<Token, BoxError>>::Pending
+        })
+    });
+    let mut driver = BearerLayer::new(source).layer(Api::well().service::<String>());
+    let mut other = driver.clone();
+    let alarm = Arc::new(Alarm::default());
+    let waker = Waker::from(Arc::clone(&alarm));
+    *meanwhile.lock().unwrap() = Some(Box::new(move || {
+        assert!(other.poll_ready(&mut Context::from_waker(&waker)).is_pending());
+    }));
+    assert!(poll_once(driver.ready()).is_none());
+    assert_eq!(alarm.0.load(SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_waiter_that_is_dropped_leaves_nothing_behind() {
+    let alarm = Arc::new(Alarm::default());
+    let layer = Tokens::new(&[Hangs]).layer().build().unwrap();
+    let mut service = layer.layer(Api::well().service::<String>());
+    assert!(service.poll_ready(&mut Context::from_waker(&Waker::from(Arc::clone(&alarm)))).is_pending());
+    assert_eq!(Arc::strong_count(&alarm), 2);
+    drop(service);
+    assert_eq!(Arc::strong_count(&alarm), 1);
+}
+
 // ===== lifetimes =====
 
 #[tokio::test(start_paused = true)]
@@ -272,6 +341,11 @@ async fn an_expired_token_is_waited_for() {
     advance(SECOND).await;
     assert_eq!(call(&mut service).await, Ok(200));
     assert_eq!((tokens.fetched(), api.seen()), (2, ["token-1", "token-1", "token-2"].map(str::to_owned).to_vec()));
+    // And so on: it is not ready before the third has come.
+    advance(SECOND * 100).await;
+    assert!(poll_once(service.ready()).is_none());
+    assert_eq!(call(&mut service).await, Ok(200));
+    assert_eq!((tokens.fetched(), &*api.seen()[3]), (3, "token-3"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -469,7 +543,8 @@ async fn a_401_is_followed_by_one_refresh_and_one_repeat_of_the_whole_request() 
 
 #[tokio::test(start_paused = true)]
 async fn a_second_401_is_the_answer() {
-    let (tokens, api) = (Tokens::new(&[Gives(100)]), Api::new(|_| 401));
+    // Slower than the pause between refreshes.
+    let (tokens, api) = (Tokens::new(&[Gives(100)]), Api::new(|_| 401).takes(SECOND * 2));
     let mut service = tokens.layer().build().unwrap().layer(api.service());
     assert_eq!(call(&mut service).await, Ok(401));
     assert_eq!((tokens.fetched(), api.seen()), (2, vec!["token-1".to_owned(), "token-2".to_owned()]));
@@ -621,6 +696,26 @@ async fn a_failing_source_does_not_fail_readiness() {
     service.ready().await.unwrap();
     assert!(matches!(service.call(get()).await, Err(BearerError::NoToken(_))));
     assert!(api.seen().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_failure_is_a_failure() {
+    let (tokens, api) = (Tokens::new(&[FailsAfter(5)]), Api::well());
+    let mut service = tokens.layer().build().unwrap().layer(api.service());
+    for _ in 0..2 {
+        assert_eq!(call(&mut service).await, Err("no token: failure 1".into()));
+    }
+    assert_eq!(tokens.fetched(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failure_is_forgotten_by_one_who_is_polled_again() {
+    let (tokens, api) = (Tokens::new(&[Fails, Gives(100)]), Api::well());
+    let mut service = tokens.layer().build().unwrap().layer(api.service());
+    service.ready().await.unwrap();
+    advance(SECOND).await;
+    assert_eq!(call(&mut service.clone()).await, Ok(200));
+    assert_eq!(call(&mut service).await, Ok(200));
 }
 
 /// A source that cannot become ready.

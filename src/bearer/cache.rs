@@ -78,7 +78,7 @@ impl<T: Service<()>> Cache<T> {
         let now = self.clock().now();
         let state = self.lock();
         let good = state.held.as_ref().filter(|held| now < held.end);
-        good.map(|held| state.lend(held, now)).ok_or_else(|| state.generation())
+        good.map(|held| held.lend(now)).ok_or_else(|| state.generation())
     }
 
     /// Whether a request that was refused with the token of this generation is worth a repeat; asks for another token where
@@ -86,7 +86,7 @@ impl<T: Service<()>> Cache<T> {
     pub(super) fn refused(&self, generation: u64) -> bool {
         let now = self.clock().now();
         let mut state = self.lock();
-        if state.generation() != generation || state.is_paused(now) {
+        if state.generation() != generation {
             return true;
         }
         let again = state.forced.is_none_or(|at| now.since(at) >= self.settings.refusal_pause);
@@ -108,14 +108,11 @@ impl<T: Service<()>> State<T> {
     fn generation(&self) -> u64 {
         self.held.as_ref().map_or(0, |held| held.generation)
     }
+}
 
-    fn is_paused(&self, now: Tick) -> bool {
-        self.failed.as_ref().is_some_and(|failed| now < failed.until)
-    }
-
-    fn lend(&self, held: &Held, now: Tick) -> Usable {
-        let due = now >= held.refresh && !self.is_paused(now);
-        Usable { header: held.header.clone(), generation: held.generation, due }
+impl Held {
+    fn lend(&self, now: Tick) -> Usable {
+        Usable { header: self.header.clone(), generation: self.generation, due: now >= self.refresh }
     }
 }
 
@@ -145,7 +142,7 @@ where
             let now = cache.clock().now();
             let mut state = cache.lock();
             if let Some(held) = state.held.as_ref().filter(|held| held.generation > self.after) {
-                return Poll::Ready(Ok(state.lend(held, now)));
+                return Poll::Ready(Ok(held.lend(now)));
             }
             if let Some(failed) = state.failed.as_ref().filter(|failed| now < failed.until) {
                 return Poll::Ready(Err(failed.error.clone()));
@@ -204,12 +201,11 @@ where
                 let header = token.into_header();
                 let mut state = self.lock();
                 let generation = state.generation() + 1;
-                let old = (state.held.replace(Held { header, generation, refresh, end }), state.failed.take());
+                state.held = Some(Held { header, generation, refresh, end });
                 if mem::take(&mut state.forcing) {
                     state.forced = Some(now);
                 }
                 drop(state);
-                drop(old);
                 event!(DEBUG, "token fetched", generation = generation, lifetime = format_args!("{lifetime:?}"));
                 Ok(())
             }
@@ -217,7 +213,6 @@ where
                 let error = NoToken::new(error.into());
                 let until = now.after(self.settings.pause());
                 let mut state = self.lock();
-                state.forcing = false;
                 let good = state.held.as_ref().is_some_and(|held| now < held.end);
                 let old = state.failed.replace(Failed { error: error.clone(), until });
                 drop(state);

@@ -66,8 +66,6 @@ pub struct Repeated;
 pub(super) struct Again<S, B> {
     pub(super) service: S,
     pub(super) request: Request<B>,
-    /// Whether the service was polled ready.
-    pub(super) ready: bool,
 }
 
 pin_project! {
@@ -146,17 +144,15 @@ where
                 },
                 StateProj::Readying { token } => {
                     let again = this.again.as_mut().expect(AGAIN);
-                    if !again.ready {
-                        ready!(again.service.poll_ready(cx)).map_err(BearerError::Inner)?;
-                    }
+                    ready!(again.service.poll_ready(cx)).map_err(BearerError::Inner)?;
                     let token = token.take().expect(AGAIN);
-                    let Again { mut service, mut request, .. } = this.again.take().expect(AGAIN);
+                    let Again { mut service, mut request } = this.again.take().expect(AGAIN);
                     let copied = if *this.repeat { None } else { this.copy.copy(&request) };
                     put(&mut request, &token);
                     *this.generation = token.generation;
                     *this.refresh = token.due.then(|| Waiting::new(this.cache, token.generation));
                     this.state.set(State::Calling { future: service.call(request) });
-                    *this.again = copied.map(|request| Again { service, request, ready: false });
+                    *this.again = copied.map(|request| Again { service, request });
                 }
                 StateProj::Calling { future } => {
                     // Before the call, which may end at once: the next token has to be asked for by somebody.
@@ -174,7 +170,6 @@ where
                     drop(response);
                     let waiting = Waiting::new(this.cache, *this.generation);
                     this.state.set(State::Waiting { waiting });
-                    *this.refresh = None;
                     *this.repeat = true;
                     again.request.extensions_mut().insert(Repeated);
                 }

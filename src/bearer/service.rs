@@ -79,13 +79,13 @@ where
             let copied = copy.copy(&request);
             put(&mut request, &token);
             let future = self.inner.call(request);
-            let again = copied.map(|request| Again { service: self.inner.clone(), request, ready: false });
+            let again = copied.map(|request| Again { service: self.inner.clone(), request });
             return ResponseFuture::calling(future, again, &token, &self.cache, copy);
         }
         // The token has expired since, or nobody asked for readiness: the future waits in its place. If an instance was polled
         // ready it is this one, and not its clone.
         let clone = self.inner.clone();
-        let again = Again { service: mem::replace(&mut self.inner, clone), request, ready };
+        let again = Again { service: mem::replace(&mut self.inner, clone), request };
         ResponseFuture::waiting(again, &self.cache, copy)
     }
 }
