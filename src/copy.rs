@@ -4,7 +4,7 @@ use http::Request;
 
 use crate::outcome::{Http, Results};
 
-/// How a request is copied. [`Http`] and [`Results`] clone it, [`CopyWith`] calls a function.
+/// How a request is copied. [`Http`] and [`Results`] clone it; a closure is the third way.
 pub trait CopyRequest<Req> {
     /// A copy to send later, or none where this request can only be sent once.
     fn copy(&self, request: &Req) -> Option<Req>;
@@ -22,15 +22,8 @@ impl<Req: Clone> CopyRequest<Req> for Results {
     }
 }
 
-/// A protocol whose requests a function copies; made by `copy_with` of a builder.
-#[derive(Clone, Copy, Debug)]
-pub struct CopyWith<P, F> {
-    pub(crate) protocol: P,
-    pub(crate) copy: F,
-}
-
-impl<P, F: Fn(&Req) -> Option<Req>, Req> CopyRequest<Req> for CopyWith<P, F> {
+impl<F: Fn(&Req) -> Option<Req>, Req> CopyRequest<Req> for F {
     fn copy(&self, request: &Req) -> Option<Req> {
-        (self.copy)(request)
+        self(request)
     }
 }

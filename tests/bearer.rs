@@ -51,6 +51,10 @@ enum Does {
 }
 use Does::{Fails, FailsAfter, Gives, GivesWithoutEnd, Hangs, Panics, Takes};
 
+type Fetching = BoxFuture<'static, Result<Token, BoxError>>;
+type Answering = BoxFuture<'static, Result<Response<()>, BoxError>>;
+type Hook = Box<dyn FnMut() + Send>;
+
 /// A source that follows a script, whose last line is repeated. Tokens are numbered by the fetch: `token-1`, `token-2`.
 struct Tokens {
     does: &'static [Does],
@@ -62,7 +66,7 @@ impl Tokens {
         Self { does, fetched: Arc::default() }
     }
 
-    fn source(&self) -> Strict<impl Fn(()) -> BoxFuture<'static, Result<Token, BoxError>> + Clone + use<>> {
+    fn source(&self) -> Strict<impl Fn(()) -> Fetching + Clone + use<>> {
         let Self { does, fetched } = self;
         let (does, fetched) = (*does, Arc::clone(fetched));
         Strict::new(move |()| {
@@ -90,9 +94,7 @@ impl Tokens {
     }
 
     /// The layer without jitter: a token is replaced when a fifth of its lifetime is left.
-    fn layer(
-        &self,
-    ) -> BearerBuilder<Strict<impl Fn(()) -> BoxFuture<'static, Result<Token, BoxError>> + Clone + use<>>> {
+    fn layer(&self) -> BearerBuilder<Strict<impl Fn(()) -> Fetching + Clone + use<>>> {
         BearerLayer::builder(self.source()).clock(Clock::tokio()).random(|| 0.0)
     }
 
@@ -123,9 +125,7 @@ impl Api {
         self
     }
 
-    fn service<B: Send + 'static>(
-        &self,
-    ) -> Strict<impl Fn(Request<B>) -> BoxFuture<'static, Result<Response<()>, BoxError>> + Clone + use<B>> {
+    fn service<B: Send + 'static>(&self) -> Strict<impl Fn(Request<B>) -> Answering + Clone + use<B>> {
         let Self { answer, takes, seen } = self.clone();
         Strict::new(move |request: Request<B>| {
             let [token] = request.headers().get_all(AUTHORIZATION).iter().collect::<Vec<_>>()[..] else {
@@ -293,7 +293,7 @@ async fn a_fetch_is_polled_when_it_has_news_and_not_for_each_who_comes() {
 
 #[tokio::test(start_paused = true)]
 async fn news_that_come_while_the_fetch_is_polled_reach_one_who_could_not_drive_it_then() {
-    let meanwhile: Arc<Mutex<Option<Box<dyn FnMut() + Send>>>> = Arc::default();
+    let meanwhile: Arc<Mutex<Option<Hook>>> = Arc::default();
     let hook = Arc::clone(&meanwhile);
     let source = service_fn(move |()| {
         let hook = Arc::clone(&hook);

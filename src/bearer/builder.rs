@@ -6,7 +6,7 @@ use http::Request;
 use tower_service::Service;
 
 use super::{BearerLayer, cache::Cache};
-use crate::{ConfigError, copy::CopyWith, outcome::Http, time::Clock};
+use crate::{ConfigError, outcome::Http, time::Clock};
 
 /// The settings of a [`BearerLayer`]; made by [`BearerLayer::builder`].
 ///
@@ -99,11 +99,10 @@ impl<T, C> BearerBuilder<T, C> {
     ///     .build()?;
     /// # Ok::<(), portcullis::ConfigError>(())
     /// ```
-    pub fn copy_with<B, F>(self, copy: F) -> BearerBuilder<T, CopyWith<Http, F>>
+    pub fn copy_with<B, F>(self, copy: F) -> BearerBuilder<T, F>
     where
         F: Fn(&Request<B>) -> Option<Request<B>>,
     {
-        let copy = CopyWith { protocol: Http, copy };
         BearerBuilder { source: self.source, settings: self.settings, copy }
     }
 

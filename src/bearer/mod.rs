@@ -106,4 +106,4 @@ pub use self::{
     service::Bearer,
     token::Token,
 };
-pub use crate::copy::{CopyRequest, CopyWith};
+pub use crate::copy::CopyRequest;

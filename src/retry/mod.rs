@@ -113,8 +113,8 @@ pub use self::{
     future::ResponseFuture,
     layer::RetryLayer,
     policy::RetryPolicy,
-    protocol::Protocol,
+    protocol::{CopyWith, Protocol},
     service::Retry,
     tower::Wait,
 };
-pub use crate::copy::{CopyRequest, CopyWith};
+pub use crate::copy::CopyRequest;

@@ -2,7 +2,7 @@
 
 use http::{Method, Request, Response};
 
-use super::{Attempt, Attempts, Cause, CopyWith};
+use super::{Attempt, Attempts, Cause, CopyRequest};
 use crate::outcome::{Http, Results};
 
 /// What retries know about a protocol. [`Http`] and [`Results`] implement it; for one of your own, which needs
@@ -93,6 +93,13 @@ impl<Req, Res> Protocol<Req, Res> for Results {
     fn mark_response(&self, _: &mut Res, _: Attempts) {}
 }
 
+/// A protocol whose requests a function copies: see [`copy_with`](super::RetryPolicyBuilder::copy_with).
+#[derive(Clone, Copy, Debug)]
+pub struct CopyWith<P, F> {
+    pub(super) protocol: P,
+    pub(super) copy: F,
+}
+
 impl<P: Protocol<Req, Res>, F, Req, Res> Protocol<Req, Res> for CopyWith<P, F> {
     fn is_idempotent(&self, request: &Req) -> bool {
         self.protocol.is_idempotent(request)
@@ -108,5 +115,11 @@ impl<P: Protocol<Req, Res>, F, Req, Res> Protocol<Req, Res> for CopyWith<P, F> {
 
     fn mark_response(&self, response: &mut Res, attempts: Attempts) {
         self.protocol.mark_response(response, attempts);
+    }
+}
+
+impl<P, F: Fn(&Req) -> Option<Req>, Req> CopyRequest<Req> for CopyWith<P, F> {
+    fn copy(&self, request: &Req) -> Option<Req> {
+        (self.copy)(request)
     }
 }
