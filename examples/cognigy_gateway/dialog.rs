@@ -11,6 +11,8 @@ pub(crate) struct DialogEvent<'a> {
     conversation_id: &'a RawValue,
     customer_id: Option<&'a RawValue>,
     current_node: Option<&'a RawValue>,
+    user_id: Option<&'a RawValue>,
+    session_id: Option<&'a RawValue>,
 }
 
 /// Why a webhook is not a dialog event.
@@ -32,13 +34,14 @@ impl Invalid {
 impl<'a> DialogEvent<'a> {
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Invalid> {
         let event = json::parse(body).ok_or(Invalid::Json)?;
-        let [conversation_id, variables, current_node] =
-            json::members(event, ["conversationId", "variables", "currentNode"]).ok_or(Invalid::ConversationId)?;
+        let names = ["conversationId", "variables", "currentNode", "userId", "sessionId"];
+        let [conversation_id, variables, current_node, user_id, session_id] =
+            json::members(event, names).ok_or(Invalid::ConversationId)?;
         let conversation_id = conversation_id
             .filter(|id| id.get().starts_with('"') && id.get() != "\"\"")
             .ok_or(Invalid::ConversationId)?;
         let customer_id = variables.and_then(|variables| json::members(variables, ["customerId"])).and_then(|[id]| id);
-        Ok(Self { conversation_id, customer_id, current_node })
+        Ok(Self { conversation_id, customer_id, current_node, user_id, session_id })
     }
 
     /// The conversation, for a span.
@@ -60,9 +63,19 @@ impl<'a> DialogEvent<'a> {
             external_id: Option<&'a RawValue>,
             context: Option<&'a RawValue>,
         }
-        let Self { conversation_id, customer_id, current_node } = *self;
+        let Self { conversation_id, customer_id, current_node, .. } = *self;
         let lookup = Lookup { conversation_id, external_id: customer_id, context: current_node };
         serde_json::to_vec(&lookup).expect("raw values can be written").into()
+    }
+
+    /// What Cognigy's inject API is told about `result`, which is JSON. Where the event names no user or no session, the
+    /// conversation stands for it.
+    pub(crate) fn injection(&self, result: &str) -> String {
+        let id = |id: Option<&'a RawValue>| {
+            id.filter(|id| !matches!(id.get(), "null" | "\"\"")).unwrap_or(self.conversation_id).get()
+        };
+        let (user, session) = (id(self.user_id), id(self.session_id));
+        format!(r#"{{"userId":{user},"sessionId":{session},"text":"","data":{result}}}"#)
     }
 }
 
@@ -94,6 +107,23 @@ mod tests {
             r#"{"conversationId":"x","conversationId":"c","variables":{}}"#,
         ] {
             assert_eq!(lookup(body), bare, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_injection_goes_to_the_user_and_session_of_the_event() {
+        let injection =
+            |body: &str| DialogEvent::parse(body.as_bytes()).map(|event| event.injection(r#"{"n":1.0}"#)).unwrap();
+        assert_eq!(
+            injection(r#"{"conversationId":"c","userId":"u","sessionId":"\u0073"}"#),
+            r#"{"userId":"u","sessionId":"\u0073","text":"","data":{"n":1.0}}"#
+        );
+        for body in [
+            r#"{"conversationId":"c"}"#,
+            r#"{"conversationId":"c","userId":null,"sessionId":""}"#,
+            r#"{"conversationId":"c","userId":"","sessionId":"c"}"#,
+        ] {
+            assert_eq!(injection(body), r#"{"userId":"c","sessionId":"c","text":"","data":{"n":1.0}}"#, "{body}");
         }
     }
 

@@ -5,21 +5,15 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client as HyperClient, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body_util::Full;
 use portcullis::{
     BoxError, ConfigError,
     breaker::{BreakerError, Circuit, CircuitBreakerLayer, HalfOpen},
-    outcome::AsRejection,
-    retry::{Attempt, Backoff, Cause, Jitter, RetryError, RetryLayer, RetryPolicy},
+    outcome::{AsRejection, Http},
+    retry::{Attempt, Backoff, Cause, Jitter, RetryError, RetryLayer, RetryPolicy, RetryPolicyBuilder},
     time::Clock,
 };
-use serde_json::value::RawValue;
 use tower::{
     Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn, timeout::error::Elapsed,
     util::BoxCloneSyncService,
@@ -27,36 +21,17 @@ use tower::{
 use tracing::{Instrument, Span, field::Empty, info_span};
 
 use crate::{
-    json, metrics,
+    exchange::{Answer, Client, Request, causes, exchange},
+    metrics,
     settings::{BaseUrl, Hidden, Settings},
     trace::TraceContext,
 };
 
-pub(crate) type Request = http::Request<Full<Bytes>>;
-pub(crate) type Answer = Response<Content>;
 pub(crate) type Failed = RetryError<BreakerError<CallError>>;
 /// Calls with retries, through the circuit.
-pub(crate) type Client = BoxCloneSyncService<Request, Answer, Failed>;
+pub(crate) type Calls = BoxCloneSyncService<Request, Answer, Failed>;
 /// Calls past the circuit, once: for health checks.
 pub(crate) type Direct = BoxCloneSyncService<Request, Answer, BoxError>;
-
-/// The body of an answer.
-#[derive(Debug)]
-pub(crate) enum Content {
-    Whole(Bytes),
-    TooLong,
-}
-
-impl Content {
-    /// The JSON as it was written, if it is that and within its bound; nothing but white space is `null`.
-    pub(crate) fn json(&self) -> Option<&str> {
-        match self {
-            Self::Whole(body) if body.trim_ascii().is_empty() => Some("null"),
-            Self::Whole(body) => json::parse(body).map(RawValue::get),
-            Self::TooLong => None,
-        }
-    }
-}
 
 /// Why an attempt brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,9 +44,9 @@ pub(crate) enum CallError {
 
 impl AsRejection for CallError {}
 
-/// The circuit that both routes share, since they share one downstream.
-pub(crate) fn circuit(settings: &Settings) -> Result<Circuit, ConfigError> {
-    let mut circuit = Circuit::builder("downstream")
+/// A circuit as the settings have it. Both routes share one, since they share one downstream.
+pub(crate) fn circuit(name: &'static str, settings: &Settings) -> Result<Circuit, ConfigError> {
+    let mut circuit = Circuit::builder(name)
         .failure_rate(settings.breaker_error_rate)
         .slow_call(settings.breaker_slow_call)
         .slow_call_rate(settings.breaker_slow_rate)
@@ -96,22 +71,33 @@ pub(crate) fn circuit(settings: &Settings) -> Result<Circuit, ConfigError> {
     circuit.build()
 }
 
+/// Retries as the settings have them.
+pub(crate) fn retries(settings: &Settings) -> RetryPolicyBuilder<Http, Http> {
+    RetryPolicy::http()
+        .max_attempts(settings.retry_max_attempts)
+        .backoff(
+            Backoff::exponential(settings.retry_base_delay, settings.retry_max_delay)
+                .jitter(Jitter::Additive(settings.retry_jitter)),
+        )
+        .retry_after_max(settings.retry_after_max)
+        .hint_jitter(0.1)
+}
+
 /// Where the downstream is, and what it takes to call it.
 pub(crate) struct Downstream {
     base: BaseUrl,
     token: Option<HeaderValue>,
-    http: HyperClient<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Client,
     timeout: Duration,
     max_bytes: usize,
 }
 
 impl Downstream {
-    pub(crate) fn new(settings: &Settings, base: BaseUrl) -> Self {
-        let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+    pub(crate) fn new(settings: &Settings, base: BaseUrl, http: Client) -> Self {
         Self {
             base,
             token: settings.downstream_bearer_token.as_ref().and_then(Hidden::bearer),
-            http: HyperClient::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector),
+            http,
             timeout: settings.downstream_timeout,
             max_bytes: settings.downstream_max_bytes.get(),
         }
@@ -123,24 +109,14 @@ impl Downstream {
         settings: &Settings,
         circuit: &Circuit,
         deadline: Duration,
-    ) -> Result<Client, ConfigError> {
-        let policy = RetryPolicy::http()
-            .max_attempts(settings.retry_max_attempts)
-            .backoff(
-                Backoff::exponential(settings.retry_base_delay, settings.retry_max_delay)
-                    .jitter(Jitter::Additive(settings.retry_jitter)),
-            )
-            .retry_after_max(settings.retry_after_max)
-            .hint_jitter(0.1)
-            .deadline(deadline)
-            .build()?;
+    ) -> Result<Calls, ConfigError> {
         let stack = ServiceBuilder::new()
-            .layer(RetryLayer::new(policy))
+            .layer(RetryLayer::new(retries(settings).deadline(deadline).build()?))
             .layer(CircuitBreakerLayer::http(circuit.clone()))
             .map_request(bearer(self.token.clone()))
             .layer(layer_fn(|inner| service_fn(move |request| attempt(Clone::clone(&inner), request))))
             .timeout(self.timeout)
-            .service(self.exchange());
+            .service(exchange(self.http.clone(), self.max_bytes));
         Ok(BoxCloneSyncService::new(stack))
     }
 
@@ -149,7 +125,7 @@ impl Downstream {
         let stack = ServiceBuilder::new()
             .map_request(bearer(self.token.clone()))
             .timeout(self.timeout)
-            .service(self.exchange());
+            .service(exchange(self.http.clone(), self.max_bytes));
         BoxCloneSyncService::new(stack)
     }
 
@@ -169,25 +145,6 @@ impl Downstream {
         let mut request = Request::default();
         *request.uri_mut() = self.base.join(path);
         request
-    }
-
-    /// The innermost service: one exchange, with the whole answer.
-    fn exchange(
-        &self,
-    ) -> impl Service<Request, Response = Answer, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static {
-        let (http, max_bytes) = (self.http.clone(), self.max_bytes);
-        service_fn(move |request| {
-            let http = http.clone();
-            async move {
-                let (head, body) = http.request(request).await?.into_parts();
-                let content = match Limited::new(body, max_bytes).collect().await {
-                    Ok(body) => Content::Whole(body.to_bytes()),
-                    Err(error) if error.is::<LengthLimitError>() => Content::TooLong,
-                    Err(error) => return Err(error),
-                };
-                Ok(Response::from_parts(head, content))
-            }
-        })
     }
 }
 
@@ -247,31 +204,5 @@ fn judge(span: &Span, result: Result<Answer, BoxError>) -> Result<Answer, CallEr
             tracing::warn!(error = causes(error.as_ref()), "the downstream cannot be reached");
             Err(CallError::Unreachable)
         }
-    }
-}
-
-/// An error and what lies behind it, on one line.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_empty_answer_is_null_and_json_stays_as_it_is() {
-        let json = |body: &'static str| Content::Whole(body.into()).json().map(str::to_owned);
-        assert_eq!(json("").as_deref(), Some("null"));
-        assert_eq!(json(" \r\n\t").as_deref(), Some("null"));
-        assert_eq!(json(" {\"n\": 1.0} ").as_deref(), Some("{\"n\": 1.0}"));
-        assert_eq!(json("<html>"), None);
-        assert_eq!(Content::TooLong.json(), None);
     }
 }

@@ -27,7 +27,7 @@ pub(crate) async fn health(State(gateway): State<Gateway>) -> Response {
             "calls": circuit.calls,
             "retryAfter": circuit.retry_after.map(whole_seconds),
         },
-        "queue": { "backend": "sqlite", "ready": ready },
+        "queue": { "backend": gateway.queue.backend(), "ready": ready },
     });
     answer(code, &body)
 }

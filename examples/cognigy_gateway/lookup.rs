@@ -1,4 +1,6 @@
-//! How a job ends: its lookup in the downstream, and the fallback in place of what goes wrong.
+//! What a queued webhook asks for: a lookup in the downstream, and the fallback in place of what goes wrong.
+
+use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
 use portcullis::{
@@ -6,20 +8,101 @@ use portcullis::{
     fallback::FallbackLayer,
 };
 use serde_json::json;
-use tower::{ServiceBuilder, util::BoxCloneSyncService};
+use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
+use tracing::{Instrument, info_span};
 
 use crate::{
-    downstream::{Answer, Client, Failed, Request},
-    queue::JobResult,
+    dialog::DialogEvent,
+    downstream::{Calls, Downstream, Failed},
+    exchange::{Answer, Request},
+    metrics,
+    queue::{Job, JobResult, Lane, NewJob, TaskId},
     settings::Settings,
+    worker::{Next, Work, wait_for},
 };
 
-/// Runs a job's lookup to its end. The one error left is the circuit's rejection, since such a job may wait.
-pub(crate) type Lookups = BoxCloneSyncService<Request, Ending, Rejected>;
+/// Runs lookups. The one error left is the circuit's rejection, since such a job may wait.
+type Stack = BoxCloneSyncService<Request, Ending, Rejected>;
 
-/// How a job ended.
+/// The jobs of webhooks.
+pub(crate) struct Lookups {
+    stack: Stack,
+    downstream: Arc<Downstream>,
+    settings: Arc<Settings>,
+}
+
+impl Lookups {
+    pub(crate) fn new(client: Calls, downstream: Arc<Downstream>, settings: Arc<Settings>) -> Self {
+        Self { stack: stack(client), downstream, settings }
+    }
+
+    async fn look_up(&self, job: &Job, event: &DialogEvent<'_>) -> Result<Ending, Duration> {
+        let request = self.downstream.post("/v1/customer/lookup", event.lookup(), job.lease.id.as_str(), &job.trace);
+        self.stack.clone().oneshot(request).await.or_else(|rejected| {
+            match wait_for(&rejected, job, self.settings.job_circuit_wait) {
+                Some(wait) => {
+                    tracing::info!(%rejected, "the job waits for the circuit");
+                    Err(wait)
+                }
+                None => {
+                    tracing::warn!(%rejected, "the job falls back");
+                    Ok(Ending::Fallback)
+                }
+            }
+        })
+    }
+}
+
+impl Work for Lookups {
+    const LANE: Lane = Lane::Lookups;
+
+    async fn perform(&self, job: &Job) -> Next {
+        let Ok(event) = DialogEvent::parse(job.payload.as_bytes()) else {
+            tracing::error!("the job's event cannot be read any more: the job falls back");
+            return self.end(Ending::Fallback, None);
+        };
+        let span = info_span!(
+            "process_dialog_event",
+            cognigy.conversation_id = event.conversation_id(),
+            cognigy.current_node = event.current_node(),
+        );
+        let run = async {
+            if job.runs > self.settings.job_max_runs {
+                tracing::warn!(runs = job.runs - 1, "the job's gateway died each time it ran: the job falls back");
+                return Ok(Ending::Fallback);
+            }
+            self.look_up(job, &event).await
+        };
+        match run.instrument(span).await {
+            Ok(ending) => self.end(ending, Some((&event, job))),
+            Err(wait) => Next::Wait(wait),
+        }
+    }
+
+    fn ended(&self, ending: &'static str) {
+        if ending == Ending::Fallback.as_str() {
+            metrics::fell_back();
+        }
+    }
+}
+
+impl Lookups {
+    /// The result, and what Cognigy is told of it where it wants to be.
+    fn end(&self, ending: Ending, of: Option<(&DialogEvent<'_>, &Job)>) -> Next {
+        let result = ending.result(&self.settings);
+        let injection = of.filter(|_| self.settings.cognigy_inject_url.is_some()).map(|(event, job)| NewJob {
+            id: TaskId::random(),
+            lane: Lane::Injections,
+            payload: event.injection(&result.body),
+            trace: job.trace.clone(),
+        });
+        Next::Finish { ending: ending.as_str(), result, then: injection }
+    }
+}
+
+/// How a lookup ended.
 #[derive(Debug)]
-pub(crate) enum Ending {
+enum Ending {
     /// With the downstream's JSON.
     Found(String),
     /// The downstream refused, and would do so again.
@@ -35,7 +118,7 @@ enum Unanswered {
     Other(String),
 }
 
-pub(crate) fn lookups(client: Client) -> Lookups {
+fn stack(client: Calls) -> Stack {
     let stack = ServiceBuilder::new()
         .layer(FallbackLayer::new(|why: Result<Ending, Unanswered>| match why {
             Err(Unanswered::Rejected(rejected)) => Err(rejected),
@@ -78,7 +161,7 @@ fn judge(result: Result<Answer, Failed>) -> Result<Ending, Unanswered> {
 
 impl Ending {
     /// A word for logs.
-    pub(crate) const fn as_str(&self) -> &'static str {
+    const fn as_str(&self) -> &'static str {
         match self {
             Self::Found(_) => "found",
             Self::Refused(_) => "refused",
@@ -87,7 +170,7 @@ impl Ending {
     }
 
     /// What the status route answers.
-    pub(crate) fn result(&self, settings: &Settings) -> JobResult {
+    fn result(&self, settings: &Settings) -> JobResult {
         let (status, body) = match self {
             Self::Found(lookup) => {
                 // Put together by hand around the downstream's text, which is JSON.

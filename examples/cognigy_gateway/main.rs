@@ -7,8 +7,10 @@
 mod dialog;
 mod downstream;
 mod duration;
+mod exchange;
 mod greeting;
 mod health;
+mod inject;
 mod json;
 mod logging;
 mod lookup;
@@ -36,6 +38,8 @@ use tokio::{join, net::TcpListener, time::timeout};
 
 use crate::{
     downstream::Downstream,
+    inject::Injections,
+    lookup::Lookups,
     queue::{Queue, Sqlite},
     routes::Gateway,
     settings::{BaseUrl, Settings, Stop},
@@ -45,7 +49,7 @@ use crate::{
 
 /// How long it may take to put broken-off jobs back.
 const PUT_BACK: Duration = Duration::from_secs(4);
-/// How often recorded metrics are moved into their buckets.
+/// How often recorded metrics are moved into their buckets, and expired results deleted.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 fn main() -> ExitCode {
@@ -76,7 +80,7 @@ async fn run(settings: Settings) -> Result<(), String> {
     let address = listener.local_addr().map_err(|error| format!("LISTEN_ADDR: {error}"))?;
     let store =
         Sqlite::open(&settings.queue_url, settings.result_ttl).map_err(|error| format!("QUEUE_URL: {error}"))?;
-    let circuit = downstream::circuit(&settings).map_err(named("BREAKER_"))?;
+    let circuit = downstream::circuit("downstream", &settings).map_err(named("BREAKER_"))?;
     let (secret, generated) = secret(&settings);
     let signature = signature(&settings, &secret).map_err(named("COGNIGY_WEBHOOK_SECRET"))?;
     let metrics = metrics::Page::install()?;
@@ -91,31 +95,45 @@ async fn run(settings: Settings) -> Result<(), String> {
             (format!("http://{simulator}").parse::<BaseUrl>()?, Some(simulator))
         }
     };
-    let downstream = Arc::new(Downstream::new(&settings, base));
+    let http = exchange::client();
+    let downstream = Arc::new(Downstream::new(&settings, base, http.clone()));
     let client = |deadline| downstream.client(&settings, &circuit, deadline).map_err(named("RETRY_"));
     let (proxy, jobs) = (client(settings.proxy_deadline)?, client(settings.job_timeout)?);
     logging::init(&settings)?;
 
     let settings = Arc::new(settings);
     let queue = Queue::new(store);
-    let worker = Worker {
+    let places = settings.queue_concurrency;
+    let lookups = Worker {
         queue: queue.clone(),
-        lookups: lookup::lookups(jobs),
-        downstream: Arc::clone(&downstream),
-        settings: Arc::clone(&settings),
+        work: Lookups::new(jobs, Arc::clone(&downstream), Arc::clone(&settings)),
+        places,
         shutdown: shutdown.clone(),
+    };
+    let injections = match settings.cognigy_inject_url.clone() {
+        Some(url) => {
+            let injections = Injections::new(Arc::clone(&settings), url, http, &queue, &shutdown);
+            let work = injections.map_err(named("BREAKER_"))?;
+            Some(Worker { queue: queue.clone(), work, places, shutdown: shutdown.clone() })
+        }
+        None => None,
     };
     if !settings.health_probe_interval.is_zero() {
         tokio::spawn(probe::probe(circuit.clone(), settings.health_probe_interval, Arc::clone(&downstream)));
     }
-    tokio::spawn(upkeep(metrics.clone()));
+    tokio::spawn(upkeep(metrics.clone(), queue.clone()));
     let gateway = Gateway { queue, circuit, downstream, client: proxy, metrics };
     let router = routes::router(gateway, signature);
 
     greeting::greet(address, generated.then_some(secret.as_str()), simulator);
     let serving = tokio::spawn(server::serve(listener, router, settings.header_timeout, shutdown));
-    let working = tokio::spawn(worker.run());
-    let running = async { join!(serving, working) };
+    let working = tokio::spawn(lookups.run());
+    let injecting = tokio::spawn(async move {
+        if let Some(injections) = injections {
+            injections.run().await;
+        }
+    });
+    let running = async { join!(serving, working, injecting) };
     let mut running = std::pin::pin!(running);
 
     let signal = signalled.await;
@@ -151,10 +169,12 @@ fn named(prefix: &str) -> impl Fn(ConfigError) -> String {
     move |error| format!("{prefix}*: {error}")
 }
 
-async fn upkeep(metrics: metrics::Page) {
+async fn upkeep(metrics: metrics::Page, queue: Queue) {
     let mut ticks = tokio::time::interval(UPKEEP);
     loop {
         ticks.tick().await;
         metrics.upkeep();
+        // Where the queue is away, the next time is soon enough.
+        drop(queue.sweep().await);
     }
 }

@@ -35,6 +35,7 @@ const BUCKETS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 
 const REQUESTS: &str = "cognigy_webhook_requests_total";
 const RETRIES: &str = "cognigy_webhook_retries_total";
 const FALLBACKS: &str = "cognigy_webhook_fallbacks_total";
+const INJECT_FAILURES: &str = "cognigy_inject_failures_total";
 const TRIPS: &str = "cognigy_circuit_breaker_trips_total";
 const STATE: &str = "cognigy_circuit_breaker_state";
 const DURATION: &str = "cognigy_downstream_duration_seconds";
@@ -53,6 +54,7 @@ impl Page {
         describe_counter!(REQUESTS, "Webhooks and status requests by route and answer.");
         describe_counter!(RETRIES, "Attempts that followed a failed one, by what that one ended with.");
         describe_counter!(FALLBACKS, "Jobs that ended with the fallback.");
+        describe_counter!(INJECT_FAILURES, "Results that Cognigy was not told of.");
         describe_counter!(TRIPS, "Openings of the circuit, from half-open too.");
         describe_gauge!(STATE, "1 for the state that the circuit is in, 0 for the others.");
         describe_histogram!(DURATION, "Single attempts to call the downstream.");
@@ -65,6 +67,7 @@ impl Page {
             counter!(RETRIES, "status_code" => status).absolute(0);
         }
         counter!(FALLBACKS).absolute(0);
+        counter!(INJECT_FAILURES).absolute(0);
         let _ = histogram!(DURATION);
         Ok(Self(handle))
     }
@@ -110,4 +113,9 @@ pub(crate) fn attempted(duration: Duration) {
 /// A job ended with the fallback.
 pub(crate) fn fell_back() {
     counter!(FALLBACKS).increment(1);
+}
+
+/// Cognigy could not be told a result.
+pub(crate) fn not_injected() {
+    counter!(INJECT_FAILURES).increment(1);
 }

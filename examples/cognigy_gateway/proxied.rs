@@ -15,7 +15,8 @@ use tower::ServiceExt;
 use tracing::{Instrument, info_span};
 
 use crate::{
-    downstream::{Answer, CallError, Failed},
+    downstream::{CallError, Failed},
+    exchange::Answer,
     json,
     queue::TaskId,
     routes::{Gateway, answer, raw},

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::{
     dialog::DialogEvent,
-    queue::{NewJob, TaskId, Unavailable},
+    queue::{Lane, NewJob, TaskId, Unavailable},
     routes::{Gateway, answer, queue_unavailable},
     trace::TraceContext,
 };
@@ -19,7 +19,8 @@ pub(crate) async fn accept(gateway: Gateway, request: Request<VerifiedBody>) -> 
         return answer(StatusCode::BAD_REQUEST, &json!({ "error": invalid.as_str() }));
     }
     let id = TaskId::random();
-    let job = NewJob { id: id.clone(), event: String::from_utf8_lossy(&body).into_owned(), trace };
+    let payload = String::from_utf8_lossy(&body).into_owned();
+    let job = NewJob { id: id.clone(), lane: Lane::Lookups, payload, trace };
     match gateway.queue.push(job).await {
         Ok(()) => {
             tracing::info!(task_id = %id, "accepted");

@@ -19,7 +19,7 @@ use tower::{Layer, service_fn};
 use tracing::{Instrument, info_span};
 
 use crate::{
-    downstream::{Client, Downstream},
+    downstream::{Calls, Downstream},
     health, metrics, proxied,
     queue::Queue,
     queued, status,
@@ -31,7 +31,7 @@ pub(crate) struct Gateway {
     pub(crate) queue: Queue,
     pub(crate) circuit: Circuit,
     pub(crate) downstream: Arc<Downstream>,
-    pub(crate) client: Client,
+    pub(crate) client: Calls,
     pub(crate) metrics: metrics::Page,
 }
 

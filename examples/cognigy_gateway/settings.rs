@@ -137,6 +137,9 @@ pub(crate) struct Settings {
     /// Dialog node that a success names to Cognigy
     #[arg(long, env, default_value = "continue_dialog")]
     pub(crate) success_node: String,
+    /// Where the results of queued jobs are posted too, as Cognigy's inject API takes them
+    #[arg(long, env, hide_env_values = true, value_parser = endpoint)]
+    pub(crate) cognigy_inject_url: Option<Uri>,
     /// How logs are written
     #[arg(long, env, default_value = "text")]
     pub(crate) log_format: LogFormat,
@@ -221,6 +224,15 @@ fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if rate > 0.0 && rate <= 1.0 => Ok(rate),
         _ => Err("a rate is above 0 and at most 1".into()),
+    }
+}
+
+/// Reads an absolute URL, which may hold a token: an error does not repeat it.
+fn endpoint(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|error| format!("no URL: {error}"))?;
+    match (uri.scheme_str(), uri.authority()) {
+        (Some("http" | "https"), Some(authority)) if !authority.as_str().contains('@') => Ok(uri),
+        _ => Err("must be a URL that begins with http:// or https://, without credentials before its host".into()),
     }
 }
 

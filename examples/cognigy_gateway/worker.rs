@@ -8,23 +8,15 @@ use tokio::{
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
-use tower::ServiceExt;
 use tracing::{Instrument, info_span};
 
 use crate::{
-    dialog::DialogEvent,
-    downstream::Downstream,
-    lookup::{Ending, Lookups},
-    metrics,
-    queue::{Job, LEASE, Lease, Queue, Unavailable},
-    settings::Settings,
+    queue::{Job, JobResult, LEASE, Lane, Lease, NewJob, Queue, Unavailable},
     shutdown::{Phase, Shutdown, pause},
 };
 
 /// How often the queue is asked for jobs that nobody announced: those of other gateways, and those that had to wait.
 const POLL: Duration = Duration::from_millis(500);
-/// How often expired results are deleted.
-const SWEEP: Duration = Duration::from_secs(10);
 /// The wait after an error of the queue; the shorter one is for a job's own writes, so that a lease is extended before it
 /// could be claimed anew.
 const BACK_OFF: Duration = Duration::from_secs(1);
@@ -34,33 +26,58 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// The longest wait back in the queue, below the time that a lease takes to end.
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
-pub(crate) struct Worker {
-    pub(crate) queue: Queue,
-    pub(crate) lookups: Lookups,
-    pub(crate) downstream: Arc<Downstream>,
-    pub(crate) settings: Arc<Settings>,
-    pub(crate) shutdown: Shutdown,
+/// What the jobs of a lane are for.
+pub(crate) trait Work: Send + Sync + 'static {
+    const LANE: Lane;
+
+    /// One run of a job.
+    fn perform(&self, job: &Job) -> impl Future<Output = Next> + Send;
+
+    /// A job ended so, and the queue has it.
+    fn ended(&self, ending: &'static str);
 }
 
 /// What becomes of a job after a run.
-enum Next {
-    End(Ending),
+pub(crate) enum Next {
+    /// It has a result, and there may be something left to do.
+    Finish { ending: &'static str, result: JobResult, then: Option<NewJob> },
+    /// It is over, and nobody asks for a result.
+    Discard { ending: &'static str },
+    /// It is due again after a while; the run is not counted.
     Wait(Duration),
 }
 
-impl Worker {
+/// Runs the jobs of one lane.
+pub(crate) struct Worker<W> {
+    pub(crate) queue: Queue,
+    pub(crate) work: W,
+    /// How many jobs run at once.
+    pub(crate) places: u32,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// How long a job that its circuit rejects is put back into the queue, if it may wait any longer: `limit` counts from when it
+/// was accepted.
+pub(crate) fn wait_for(rejected: &Rejected, job: &Job, limit: Duration) -> Option<Duration> {
+    let left = limit.saturating_sub(job.age);
+    let wait = rejected.retry_after().unwrap_or(ASK_AGAIN).max(WRITE_AGAIN).min(left).min(LONGEST_WAIT);
+    (!left.is_zero()).then_some(wait)
+}
+
+impl<W: Work> Worker<W> {
     /// Works until the shutdown begins, and until the jobs that run then are done or broken off.
     pub(crate) async fn run(self) {
         let worker = Arc::new(self);
-        let places = usize::try_from(worker.settings.queue_concurrency).unwrap_or(usize::MAX);
+        let places = usize::try_from(worker.places).unwrap_or(usize::MAX);
         let mut shutdown = worker.shutdown.clone();
         let mut jobs = JoinSet::new();
-        let (mut poll, mut sweep) = (ticks(POLL), ticks(SWEEP));
+        let mut poll = interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             while jobs.try_join_next().is_some() {}
             let free = places - jobs.len();
             if free > 0 {
-                match worker.queue.claim(u32::try_from(free).unwrap_or(u32::MAX)).await {
+                match worker.queue.claim(W::LANE, u32::try_from(free).unwrap_or(u32::MAX)).await {
                     Ok(claimed) => {
                         for job in claimed {
                             jobs.spawn(Arc::clone(&worker).take(job));
@@ -71,10 +88,9 @@ impl Worker {
             }
             select! {
                 () = shutdown.reached(Phase::Draining) => break,
-                () = worker.queue.arrived(), if jobs.len() < places => {}
+                () = worker.queue.arrived(W::LANE), if jobs.len() < places => {}
                 _ = poll.tick(), if jobs.len() < places => {}
                 Some(_) = jobs.join_next() => {}
-                _ = sweep.tick() => drop(worker.queue.sweep().await),
             }
         }
         while jobs.join_next().await.is_some() {}
@@ -84,11 +100,20 @@ impl Worker {
     async fn take(self: Arc<Self>, job: Job) {
         let mut shutdown = self.shutdown.clone();
         let run = async {
-            match self.perform(&job).await {
-                Next::End(ending) => self.finish(&job.lease, &ending).await,
-                Next::Wait(delay) => {
-                    self.write(|| self.queue.release(&job.lease, delay)).await;
+            let lease = &job.lease;
+            let (ending, held) = match self.work.perform(&job).await {
+                Next::Finish { ending, result, then } => {
+                    (ending, self.write(|| self.queue.finish(lease, result.clone(), then.clone())).await)
                 }
+                Next::Discard { ending } => (ending, self.write(|| self.queue.discard(lease)).await),
+                Next::Wait(delay) => {
+                    self.write(|| self.queue.release(lease, delay)).await;
+                    return;
+                }
+            };
+            if held {
+                tracing::info!(ending, "finished");
+                self.work.ended(ending);
             }
         };
         let span = info_span!("job", task_id = %job.lease.id, run = job.runs);
@@ -101,50 +126,6 @@ impl Worker {
                 // Once: where the queue is away too, the lease ends by itself.
                 let put_back = self.queue.release(&job.lease, Duration::ZERO).await;
                 tracing::warn!(task_id = %job.lease.id, put_back = matches!(put_back, Ok(true)), "the job was broken off");
-            }
-        }
-    }
-
-    /// Does what the job is for.
-    async fn perform(&self, job: &Job) -> Next {
-        if job.runs > self.settings.job_max_runs {
-            tracing::warn!(runs = job.runs - 1, "the job's gateway died each time it ran: the job falls back");
-            return Next::End(Ending::Fallback);
-        }
-        let Ok(event) = DialogEvent::parse(job.event.as_bytes()) else {
-            tracing::error!("the job's event cannot be read any more: the job falls back");
-            return Next::End(Ending::Fallback);
-        };
-        let span = info_span!(
-            "process_dialog_event",
-            cognigy.conversation_id = event.conversation_id(),
-            cognigy.current_node = event.current_node(),
-        );
-        let request = self.downstream.post("/v1/customer/lookup", event.lookup(), job.lease.id.as_str(), &job.trace);
-        let ending = self.lookups.clone().oneshot(request).instrument(span.clone()).await;
-        span.in_scope(|| match ending {
-            Ok(ending) => Next::End(ending),
-            Err(rejected) => self.rejected(job, &rejected),
-        })
-    }
-
-    /// A job that the circuit rejected waits in the queue as long as it may, and then falls back.
-    fn rejected(&self, job: &Job, rejected: &Rejected) -> Next {
-        let left = self.settings.job_circuit_wait.saturating_sub(job.age);
-        if left.is_zero() {
-            tracing::warn!(%rejected, "the job falls back");
-            return Next::End(Ending::Fallback);
-        }
-        tracing::info!(%rejected, "the job waits for the circuit");
-        Next::Wait(rejected.retry_after().unwrap_or(ASK_AGAIN).max(WRITE_AGAIN).min(left).min(LONGEST_WAIT))
-    }
-
-    async fn finish(&self, lease: &Lease, ending: &Ending) {
-        let result = ending.result(&self.settings);
-        if self.write(|| self.queue.finish(lease, result.clone())).await {
-            tracing::info!(ending = ending.as_str(), "finished");
-            if matches!(ending, Ending::Fallback) {
-                metrics::fell_back();
             }
         }
     }
@@ -171,10 +152,4 @@ impl Worker {
             }
         }
     }
-}
-
-fn ticks(period: Duration) -> tokio::time::Interval {
-    let mut ticks = interval(period);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    ticks
 }

@@ -10,6 +10,7 @@ mod circuit;
 mod crashes;
 mod deadlines;
 mod first_start;
+mod inject;
 mod jobs;
 mod observe;
 mod outcomes;

@@ -16,19 +16,42 @@ use crate::trace::TraceContext;
 /// How long a claim holds unless it is extended: a job whose gateway died is run again after this.
 pub(crate) const LEASE: Duration = Duration::from_secs(12);
 
+/// What Cognigy's shared service takes: more requests than this within the span are refused.
+pub(crate) const INJECTIONS: u32 = 1_000;
+pub(crate) const INJECTION_SPAN: Duration = Duration::from_secs(300);
+
 /// The queue as the rest of the gateway sees it.
 #[derive(Clone)]
 pub(crate) struct Queue {
     store: Arc<dyn Store>,
-    arrived: Arc<Notify>,
+    arrived: Arc<[Notify; 2]>,
+}
+
+/// What a job is for. Each lane is a queue of its own, so that no lane waits behind another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// Asking the downstream what a webhook wants to know.
+    Lookups,
+    /// Telling Cognigy the result.
+    Injections,
+}
+
+impl Lane {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Lookups => "lookups",
+            Self::Injections => "injections",
+        }
+    }
 }
 
 /// A job that is not queued yet.
 #[derive(Clone, Debug)]
 pub(crate) struct NewJob {
     pub(crate) id: TaskId,
-    /// The webhook's body: UTF-8, since it was found to be JSON.
-    pub(crate) event: String,
+    pub(crate) lane: Lane,
+    /// JSON: the webhook's body, or what is to be injected.
+    pub(crate) payload: String,
     pub(crate) trace: TraceContext,
 }
 
@@ -36,7 +59,7 @@ pub(crate) struct NewJob {
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
     pub(crate) lease: Lease,
-    pub(crate) event: String,
+    pub(crate) payload: String,
     pub(crate) trace: TraceContext,
     /// How often it was begun, this run included. A run that was broken off in good order is not counted.
     pub(crate) runs: u32,
@@ -77,14 +100,18 @@ pub(crate) type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Unavailable
 
 /// What a backend does. All times are its own: gateways that share it share its clock.
 pub(crate) trait Store: Send + Sync {
+    /// Its name, for `/health`.
+    fn backend(&self) -> &'static str;
     /// Stores a job; it is durable once this resolves.
     fn push(&self, job: NewJob) -> Reply<'_, ()>;
-    /// Claims up to `count` jobs that are due: queued ones, and those whose lease has ended.
-    fn claim(&self, count: u32) -> Reply<'_, Vec<Job>>;
+    /// Claims up to `count` jobs of a lane that are due: queued ones, and those whose lease has ended.
+    fn claim(&self, lane: Lane, count: u32) -> Reply<'_, Vec<Job>>;
     /// Lets a lease end [`LEASE`] from now.
     fn extend(&self, lease: &Lease) -> Reply<'_, Held>;
-    /// Ends a job; its result is kept for a while.
-    fn finish(&self, lease: &Lease, result: JobResult) -> Reply<'_, Held>;
+    /// Ends a job; its result is kept for a while. What follows from it is queued in the same step.
+    fn finish(&self, lease: &Lease, result: JobResult, then: Option<NewJob>) -> Reply<'_, Held>;
+    /// Ends a job that leaves no result.
+    fn discard(&self, lease: &Lease) -> Reply<'_, Held>;
     /// Puts a job back, due after `delay`; the run is not counted.
     fn release(&self, lease: &Lease, delay: Duration) -> Reply<'_, Held>;
     /// What is known of a task.
@@ -93,6 +120,9 @@ pub(crate) trait Store: Send + Sync {
     fn ping(&self) -> Reply<'_, ()>;
     /// Deletes results that have expired.
     fn sweep(&self) -> Reply<'_, ()>;
+    /// Takes one of the [`INJECTIONS`] requests that all gateways together may send to Cognigy within [`INJECTION_SPAN`]; where
+    /// none is left, says how long until one is.
+    fn allow_injection(&self) -> Reply<'_, Option<Duration>>;
 }
 
 impl Queue {
@@ -100,16 +130,36 @@ impl Queue {
         Self { store: Arc::new(store), arrived: Arc::default() }
     }
 
-    /// Stores a job, and wakes the worker.
+    /// Stores a job, and wakes its worker.
     pub(crate) async fn push(&self, job: NewJob) -> Result<(), Unavailable> {
+        let lane = job.lane;
         self.store.push(job).await?;
-        self.arrived.notify_one();
+        self.arrival(lane).notify_one();
         Ok(())
     }
 
-    /// Resolves when this gateway has stored a job.
-    pub(crate) async fn arrived(&self) {
-        self.arrived.notified().await;
+    /// Ends a job, and wakes the worker of what follows from it.
+    pub(crate) async fn finish(
+        &self,
+        lease: &Lease,
+        result: JobResult,
+        then: Option<NewJob>,
+    ) -> Result<Held, Unavailable> {
+        let lane = then.as_ref().map(|job| job.lane);
+        let held = self.store.finish(lease, result, then).await?;
+        if let Some(lane) = lane {
+            self.arrival(lane).notify_one();
+        }
+        Ok(held)
+    }
+
+    /// Resolves when this gateway has stored a job of this lane.
+    pub(crate) async fn arrived(&self, lane: Lane) {
+        self.arrival(lane).notified().await;
+    }
+
+    fn arrival(&self, lane: Lane) -> &Notify {
+        &self.arrived[lane as usize]
     }
 }
 

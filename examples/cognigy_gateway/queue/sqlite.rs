@@ -10,10 +10,13 @@ use std::{
 };
 
 use portcullis::time::WallClock;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, TransactionBehavior, named_params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, TransactionBehavior, named_params};
 use tokio::sync::oneshot;
 
-use super::{Held, Job, JobResult, LEASE, Lease, NewJob, QueueUrl, Reply, Store, TaskId, TaskState, Unavailable};
+use super::{
+    Held, INJECTION_SPAN, INJECTIONS, Job, JobResult, LEASE, Lane, Lease, NewJob, QueueUrl, Reply, Store, TaskId,
+    TaskState, Unavailable,
+};
 use crate::trace::TraceContext;
 
 /// How long another process may hold the file before a command gives up. A command can wait for the one before it too, so
@@ -25,24 +28,38 @@ const BATCH: usize = 512;
 const SWEEP: u32 = 10_000;
 
 /// `due` is when a queued job may run, when a running one's lease ends, and when a finished one is deleted; all times are
-/// milliseconds of the wall clock. `claim` counts up and fences; `runs` counts what `JOB_MAX_RUNS` limits.
+/// milliseconds of the wall clock. `claim` counts up and fences; `runs` counts what `JOB_MAX_RUNS` limits. `injected` holds
+/// when the latest requests were sent to Cognigy.
 const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS jobs (
+    CREATE TABLE jobs (
         id TEXT PRIMARY KEY,
+        lane TEXT NOT NULL,
         state TEXT NOT NULL CHECK (state IN ('queued', 'running', 'done')),
         due INTEGER NOT NULL,
         accepted INTEGER NOT NULL,
         claim INTEGER NOT NULL DEFAULT 0,
         runs INTEGER NOT NULL DEFAULT 0,
-        event TEXT NOT NULL,
+        payload TEXT NOT NULL,
         traceparent TEXT,
         tracestate TEXT,
         status INTEGER,
         result TEXT
     ) STRICT;
-    CREATE INDEX IF NOT EXISTS jobs_due ON jobs (due) WHERE state != 'done';
-    CREATE INDEX IF NOT EXISTS jobs_expiry ON jobs (due) WHERE state = 'done';
-    PRAGMA user_version = 1;";
+    CREATE INDEX jobs_due ON jobs (lane, due) WHERE state != 'done';
+    CREATE INDEX jobs_expiry ON jobs (due) WHERE state = 'done';
+    CREATE TABLE injected (at INTEGER NOT NULL) STRICT;
+    CREATE INDEX injected_at ON injected (at);
+    PRAGMA user_version = 2;";
+
+/// From version 1, which had one lane.
+const UPGRADE: &str = "
+    ALTER TABLE jobs RENAME COLUMN event TO payload;
+    ALTER TABLE jobs ADD COLUMN lane TEXT NOT NULL DEFAULT 'lookups';
+    DROP INDEX jobs_due;
+    CREATE INDEX jobs_due ON jobs (lane, due) WHERE state != 'done';
+    CREATE TABLE injected (at INTEGER NOT NULL) STRICT;
+    CREATE INDEX injected_at ON injected (at);
+    PRAGMA user_version = 2;";
 
 /// A command: run inside the transaction, it leaves what tells its caller once that is committed.
 type Command = Box<dyn FnOnce(&Connection) -> rusqlite::Result<Committed> + Send>;
@@ -58,7 +75,7 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     /// Opens the database, or says why it cannot be used.
     pub(crate) fn open(url: &QueueUrl, ttl: Duration) -> Result<Self, String> {
-        let connection = connect(url).map_err(|error| error.to_string())?;
+        let connection = connect(url)?;
         let (commands, waiting) = channel();
         thread::Builder::new()
             .name("queue".into())
@@ -93,8 +110,15 @@ fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn connect(url: &QueueUrl) -> rusqlite::Result<Connection> {
-    let mut connection = match url {
+fn connect(url: &QueueUrl) -> Result<Connection, String> {
+    let mut connection = open(url).map_err(|error| error.to_string())?;
+    prepare(&mut connection)
+        .map_err(|error| error.to_string())?
+        .map_or(Ok(connection), |version| Err(format!("its version {version} is that of a newer gateway")))
+}
+
+fn open(url: &QueueUrl) -> rusqlite::Result<Connection> {
+    let connection = match url {
         QueueUrl::Memory => Connection::open_in_memory()?,
         QueueUrl::File(path) => {
             let flags =
@@ -103,13 +127,36 @@ fn connect(url: &QueueUrl) -> rusqlite::Result<Connection> {
         }
     };
     connection.busy_timeout(BUSY)?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    write_ahead(&connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
+    Ok(connection)
+}
+
+/// Writes to a log ahead of the file. SQLite does not wait for another process that does the same to a new file, but says
+/// at once that it is busy; it does wait before a transaction.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
+    let mut tries = 0;
+    loop {
+        match connection.pragma_update(None, "journal_mode", "WAL") {
+            Err(error) if tries < 10 && error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => tries += 1,
+            done => return done,
+        }
+        connection.execute_batch("BEGIN IMMEDIATE; COMMIT")?;
+    }
+}
+
+/// Makes the tables, or brings them up to date; gives a version that cannot be read here.
+fn prepare(connection: &mut Connection) -> rusqlite::Result<Option<u32>> {
     // Immediate, so that a file that cannot be written to is found out here.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    transaction.execute_batch(SCHEMA)?;
+    match transaction.query_row("PRAGMA user_version", [], |row| row.get(0))? {
+        0 => transaction.execute_batch(SCHEMA)?,
+        1 => transaction.execute_batch(UPGRADE)?,
+        2 => {}
+        newer => return Ok(Some(newer)),
+    }
     transaction.commit()?;
-    Ok(connection)
+    Ok(None)
 }
 
 /// The thread: it ends when the last handle is gone.
@@ -140,12 +187,16 @@ fn batch(connection: &mut Connection, first: Command, waiting: &Receiver<Command
 }
 
 impl Store for Sqlite {
+    fn backend(&self) -> &'static str {
+        "sqlite"
+    }
+
     fn push(&self, job: NewJob) -> Reply<'_, ()> {
         self.run(move |connection, now| push(connection, now, &job))
     }
 
-    fn claim(&self, count: u32) -> Reply<'_, Vec<Job>> {
-        self.run(move |connection, now| claim(connection, now, count))
+    fn claim(&self, lane: Lane, count: u32) -> Reply<'_, Vec<Job>> {
+        self.run(move |connection, now| claim(connection, now, lane, count))
     }
 
     fn extend(&self, lease: &Lease) -> Reply<'_, Held> {
@@ -153,9 +204,14 @@ impl Store for Sqlite {
         self.run(move |connection, now| extend(connection, now, &lease))
     }
 
-    fn finish(&self, lease: &Lease, result: JobResult) -> Reply<'_, Held> {
+    fn finish(&self, lease: &Lease, result: JobResult, then: Option<NewJob>) -> Reply<'_, Held> {
         let (lease, ttl) = (lease.clone(), self.ttl);
-        self.run(move |connection, now| finish(connection, now, &lease, &result, ttl))
+        self.run(move |connection, now| finish(connection, now, &lease, &result, ttl, then.as_ref()))
+    }
+
+    fn discard(&self, lease: &Lease) -> Reply<'_, Held> {
+        let lease = lease.clone();
+        self.run(move |connection, _| discard(connection, &lease))
     }
 
     fn release(&self, lease: &Lease, delay: Duration) -> Reply<'_, Held> {
@@ -175,27 +231,31 @@ impl Store for Sqlite {
     fn sweep(&self) -> Reply<'_, ()> {
         self.run(sweep)
     }
+
+    fn allow_injection(&self) -> Reply<'_, Option<Duration>> {
+        self.run(allow_injection)
+    }
 }
 
 fn push(connection: &Connection, now: i64, job: &NewJob) -> rusqlite::Result<()> {
     connection
         .prepare_cached(
-            "INSERT INTO jobs (id, state, due, accepted, event, traceparent, tracestate)
-             VALUES (:id, 'queued', :now, :now, :event, :traceparent, :tracestate)",
+            "INSERT INTO jobs (id, lane, state, due, accepted, payload, traceparent, tracestate)
+             VALUES (:id, :lane, 'queued', :now, :now, :payload, :traceparent, :tracestate)",
         )?
         .execute(named_params! {
-            ":id": job.id.as_str(), ":now": now, ":event": job.event,
+            ":id": job.id.as_str(), ":lane": job.lane.as_str(), ":now": now, ":payload": job.payload,
             ":traceparent": job.trace.parent, ":tracestate": job.trace.state,
         })?;
     Ok(())
 }
 
-fn claim(connection: &Connection, now: i64, count: u32) -> rusqlite::Result<Vec<Job>> {
+fn claim(connection: &Connection, now: i64, lane: Lane, count: u32) -> rusqlite::Result<Vec<Job>> {
     let job = |row: &Row<'_>| {
         let accepted: i64 = row.get("accepted")?;
         Ok(Job {
             lease: Lease { id: TaskId(row.get("id")?), claim: row.get("claim")? },
-            event: row.get("event")?,
+            payload: row.get("payload")?,
             trace: TraceContext { parent: row.get("traceparent")?, state: row.get("tracestate")? },
             runs: row.get("runs")?,
             age: Duration::from_millis(u64::try_from(now - accepted).unwrap_or(0)),
@@ -204,10 +264,14 @@ fn claim(connection: &Connection, now: i64, count: u32) -> rusqlite::Result<Vec<
     connection
         .prepare_cached(
             "UPDATE jobs SET state = 'running', claim = claim + 1, runs = runs + 1, due = :now + :lease
-             WHERE id IN (SELECT id FROM jobs WHERE state != 'done' AND due <= :now ORDER BY due LIMIT :count)
-             RETURNING id, claim, runs, accepted, event, traceparent, tracestate",
+             WHERE id IN (
+                 SELECT id FROM jobs WHERE state != 'done' AND lane = :lane AND due <= :now ORDER BY due LIMIT :count)
+             RETURNING id, claim, runs, accepted, payload, traceparent, tracestate",
         )?
-        .query_map(named_params! { ":now": now, ":lease": millis(LEASE), ":count": count }, job)?
+        .query_map(
+            named_params! { ":lane": lane.as_str(), ":now": now, ":lease": millis(LEASE), ":count": count },
+            job,
+        )?
         .collect()
 }
 
@@ -234,11 +298,25 @@ fn finish(
     lease: &Lease,
     result: &JobResult,
     ttl: Duration,
+    then: Option<&NewJob>,
 ) -> rusqlite::Result<Held> {
     // The webhook's body is not needed any more.
-    let set = "state = 'done', due = :due, status = :status, result = :result, event = ''";
+    let set = "state = 'done', due = :due, status = :status, result = :result, payload = ''";
     let due = now.saturating_add(millis(ttl));
-    under_lease(connection, lease, set, &[(":due", &due), (":status", &result.status), (":result", &result.body)])
+    let values: [(&str, &dyn rusqlite::ToSql); 3] =
+        [(":due", &due), (":status", &result.status), (":result", &result.body)];
+    let held = under_lease(connection, lease, set, &values)?;
+    if let Some(then) = then.filter(|_| held) {
+        push(connection, now, then)?;
+    }
+    Ok(held)
+}
+
+fn discard(connection: &Connection, lease: &Lease) -> rusqlite::Result<Held> {
+    connection
+        .prepare_cached("DELETE FROM jobs WHERE id = :id AND claim = :claim AND state = 'running'")?
+        .execute(named_params! { ":id": lease.id.0, ":claim": lease.claim })
+        .map(|deleted| deleted == 1)
 }
 
 fn release(connection: &Connection, now: i64, lease: &Lease, delay: Duration) -> rusqlite::Result<Held> {
@@ -270,6 +348,25 @@ fn sweep(connection: &Connection, now: i64) -> rusqlite::Result<()> {
     Ok(())
 }
 
+fn allow_injection(connection: &Connection, now: i64) -> rusqlite::Result<Option<Duration>> {
+    let span = millis(INJECTION_SPAN);
+    connection
+        .prepare_cached("DELETE FROM injected WHERE at <= :end")?
+        .execute(named_params! { ":end": now - span })?;
+    // A wall clock that was set back would keep its places for longer than the span.
+    connection
+        .prepare_cached("UPDATE injected SET at = :now WHERE at > :now")?
+        .execute(named_params! { ":now": now })?;
+    let (sent, first): (u32, Option<i64>) = connection
+        .prepare_cached("SELECT count(*), min(at) FROM injected")?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if let Some(first) = first.filter(|_| sent >= INJECTIONS) {
+        return Ok(Some(Duration::from_millis(u64::try_from(first + span - now).unwrap_or(0))));
+    }
+    connection.prepare_cached("INSERT INTO injected VALUES (:now)")?.execute(named_params! { ":now": now })?;
+    Ok(None)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -280,14 +377,21 @@ mod tests {
     fn database(jobs: u32) -> Connection {
         let connection = connect(&QueueUrl::Memory).unwrap();
         for n in 0..jobs {
-            push(
-                &connection,
-                i64::from(n),
-                &NewJob { id: id(n), event: format!("event {n}"), trace: TraceContext::default() },
-            )
-            .unwrap();
+            push(&connection, i64::from(n), &new_job(n)).unwrap();
         }
         connection
+    }
+
+    fn new_job(n: u32) -> NewJob {
+        NewJob { id: id(n), lane: Lane::Lookups, payload: format!("event {n}"), trace: TraceContext::default() }
+    }
+
+    fn claim(connection: &Connection, now: i64, count: u32) -> rusqlite::Result<Vec<Job>> {
+        super::claim(connection, now, Lane::Lookups, count)
+    }
+
+    fn finish(connection: &Connection, now: i64, lease: &Lease, result: &JobResult) -> rusqlite::Result<Held> {
+        super::finish(connection, now, lease, result, TTL, None)
     }
 
     fn id(n: u32) -> TaskId {
@@ -299,9 +403,24 @@ mod tests {
     }
 
     #[test]
+    fn many_may_open_a_new_file_at_once() {
+        for _ in 0..20 {
+            let file = std::env::temp_dir().join(format!("portcullis-{}.db", TaskId::random()));
+            let url = QueueUrl::File(file.clone());
+            thread::scope(|scope| {
+                let all: Vec<_> = (0..8).map(|_| scope.spawn(|| connect(&url).map(drop))).collect();
+                for opened in all {
+                    assert_eq!(opened.join().unwrap(), Ok(()));
+                }
+            });
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+
+    #[test]
     fn jobs_are_claimed_once_and_in_order() {
         let db = database(3);
-        let events = |jobs: Vec<Job>| jobs.into_iter().map(|job| job.event).collect::<Vec<_>>();
+        let events = |jobs: Vec<Job>| jobs.into_iter().map(|job| job.payload).collect::<Vec<_>>();
         assert_eq!(events(claim(&db, 10, 2).unwrap()), ["event 0", "event 1"]);
         assert_eq!(events(claim(&db, 10, 2).unwrap()), ["event 2"]);
         assert!(claim(&db, 10, 2).unwrap().is_empty());
@@ -317,9 +436,9 @@ mod tests {
         let second = claim(&db, 5_000 + LEASE_MS, 1).unwrap().remove(0);
         assert_eq!((first.runs, second.runs), (1, 2));
         assert!(!extend(&db, 18_000, &first.lease).unwrap());
-        assert!(!finish(&db, 18_000, &first.lease, &result("late"), TTL).unwrap());
+        assert!(!finish(&db, 18_000, &first.lease, &result("late")).unwrap());
         assert!(!release(&db, 18_000, &first.lease, Duration::ZERO).unwrap());
-        assert!(finish(&db, 18_000, &second.lease, &result("good"), TTL).unwrap());
+        assert!(finish(&db, 18_000, &second.lease, &result("good")).unwrap());
         assert_eq!(state(&db, 18_000, &id(0)).unwrap(), TaskState::Finished(result("good")));
     }
 
@@ -334,14 +453,89 @@ mod tests {
         let again = claim(&db, 1_000, 1).unwrap().remove(0);
         assert_eq!((again.runs, again.age), (1, Duration::from_secs(1)));
         // The old lease has another claim's number.
-        assert!(!finish(&db, 1_000, &job.lease, &result("late"), TTL).unwrap());
+        assert!(!finish(&db, 1_000, &job.lease, &result("late")).unwrap());
+    }
+
+    #[test]
+    fn what_follows_from_a_result_is_queued_with_it_or_not_at_all() {
+        let db = database(1);
+        let follows = NewJob { lane: Lane::Injections, ..new_job(1) };
+        let end = |lease: &Lease| super::finish(&db, 12_000, lease, &result("r"), TTL, Some(&follows)).unwrap();
+        let late = claim(&db, 0, 1).unwrap().remove(0);
+        let job = claim(&db, LEASE_MS, 1).unwrap().remove(0);
+        assert!(!end(&late.lease));
+        assert!(super::claim(&db, 12_000, Lane::Injections, 9).unwrap().is_empty());
+        assert!(end(&job.lease));
+        let followed = super::claim(&db, 12_000, Lane::Injections, 9).unwrap();
+        assert_eq!(followed.iter().map(|job| job.payload.as_str()).collect::<Vec<_>>(), ["event 1"]);
+    }
+
+    #[test]
+    fn a_queue_of_the_first_version_keeps_its_jobs() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(
+            "CREATE TABLE jobs (
+                id TEXT PRIMARY KEY, state TEXT NOT NULL, due INTEGER NOT NULL, accepted INTEGER NOT NULL,
+                claim INTEGER NOT NULL DEFAULT 0, runs INTEGER NOT NULL DEFAULT 0, event TEXT NOT NULL,
+                traceparent TEXT, tracestate TEXT, status INTEGER, result TEXT) STRICT;
+             CREATE INDEX jobs_due ON jobs (due) WHERE state != 'done';
+             CREATE INDEX jobs_expiry ON jobs (due) WHERE state = 'done';
+             INSERT INTO jobs (id, state, due, accepted, event) VALUES ('a', 'queued', 0, 0, 'old');
+             PRAGMA user_version = 1;",
+        )
+        .unwrap();
+        assert_eq!(prepare(&mut db).unwrap(), None);
+        assert_eq!(claim(&db, 0, 9).unwrap().remove(0).payload, "old");
+        push(&db, 0, &new_job(1)).unwrap();
+        assert_eq!(prepare(&mut db).unwrap(), None);
+        assert_eq!(claim(&db, 0, 9).unwrap().remove(0).payload, "event 1");
+    }
+
+    #[test]
+    fn a_queue_of_a_later_version_is_left_alone() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch("PRAGMA user_version = 3").unwrap();
+        assert_eq!(prepare(&mut db).unwrap(), Some(3));
+    }
+
+    #[test]
+    fn a_lane_gives_out_its_own_jobs_alone() {
+        let db = database(1);
+        push(&db, 0, &NewJob { lane: Lane::Injections, ..new_job(1) }).unwrap();
+        assert_eq!(super::claim(&db, 0, Lane::Injections, 9).unwrap().remove(0).payload, "event 1");
+        assert_eq!(claim(&db, 0, 9).unwrap().remove(0).payload, "event 0");
+    }
+
+    #[test]
+    fn a_job_that_was_discarded_is_gone_and_only_its_holder_can_do_it() {
+        let db = database(1);
+        let late = claim(&db, 0, 1).unwrap().remove(0);
+        let job = claim(&db, LEASE_MS, 1).unwrap().remove(0);
+        assert!(!discard(&db, &late.lease).unwrap());
+        assert!(discard(&db, &job.lease).unwrap());
+        assert_eq!(state(&db, LEASE_MS, &id(0)).unwrap(), TaskState::Unknown);
+        assert!(claim(&db, 9 * LEASE_MS, 1).unwrap().is_empty());
+    }
+
+    #[test]
+    fn no_five_minutes_see_more_injections_than_cognigy_takes() {
+        let db = database(0);
+        assert_eq!(allow_injection(&db, 0).unwrap(), None);
+        for _ in 1..1_000 {
+            assert_eq!(allow_injection(&db, 100_000).unwrap(), None);
+        }
+        assert_eq!(allow_injection(&db, 299_999).unwrap(), Some(Duration::from_millis(1)));
+        assert_eq!(allow_injection(&db, 300_000).unwrap(), None);
+        assert_eq!(allow_injection(&db, 300_000).unwrap(), Some(Duration::from_secs(100)));
+        // The clock is set back by an hour: nobody waits for longer than the span.
+        assert_eq!(allow_injection(&db, -3_300_000).unwrap(), Some(Duration::from_secs(300)));
     }
 
     #[test]
     fn results_expire() {
         let db = database(1);
         let job = claim(&db, 0, 1).unwrap().remove(0);
-        finish(&db, 0, &job.lease, &result("r"), TTL).unwrap();
+        finish(&db, 0, &job.lease, &result("r")).unwrap();
         sweep(&db, 59_999).unwrap();
         assert_eq!(state(&db, 59_999, &id(0)).unwrap(), TaskState::Finished(result("r")));
         assert_eq!(state(&db, 60_000, &id(0)).unwrap(), TaskState::Unknown);
@@ -352,7 +546,7 @@ mod tests {
     #[test]
     fn a_wall_clock_that_was_set_back_strands_no_job() {
         let db = connect(&QueueUrl::Memory).unwrap();
-        push(&db, 3_600_000, &NewJob { id: id(0), event: String::new(), trace: TraceContext::default() }).unwrap();
+        push(&db, 3_600_000, &new_job(0)).unwrap();
         assert!(claim(&db, 0, 1).unwrap().is_empty());
         sweep(&db, 0).unwrap();
         assert_eq!(claim(&db, 0, 1).unwrap().len(), 1);
@@ -367,11 +561,7 @@ mod tests {
             let told = told.clone();
             commands
                 .send(Box::new(move |connection| {
-                    push(
-                        connection,
-                        0,
-                        &NewJob { id: id(n / 2), event: String::new(), trace: TraceContext::default() },
-                    )?;
+                    push(connection, 0, &new_job(n / 2))?;
                     Ok(Box::new(move || told.send(n).unwrap()))
                 }))
                 .unwrap();

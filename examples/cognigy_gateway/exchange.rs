@@ -1,0 +1,88 @@
+//! One HTTP exchange: a request, and its whole answer within a bound.
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::{TokioExecutor, TokioTimer},
+};
+use portcullis::BoxError;
+use serde_json::value::RawValue;
+use tower::{Service, service_fn};
+
+use crate::json;
+
+pub(crate) type Request = http::Request<Full<Bytes>>;
+pub(crate) type Answer = Response<Content>;
+/// Connections over HTTP and HTTPS, shared by its clones.
+pub(crate) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+
+/// The body of an answer.
+#[derive(Debug)]
+pub(crate) enum Content {
+    Whole(Bytes),
+    TooLong,
+}
+
+impl Content {
+    /// The JSON as it was written, if it is that and within its bound; nothing but white space is `null`.
+    pub(crate) fn json(&self) -> Option<&str> {
+        match self {
+            Self::Whole(body) if body.trim_ascii().is_empty() => Some("null"),
+            Self::Whole(body) => json::parse(body).map(RawValue::get),
+            Self::TooLong => None,
+        }
+    }
+}
+
+pub(crate) fn client() -> Client {
+    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+    legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector)
+}
+
+/// The service that layers are put around. Redirects are not followed.
+pub(crate) fn exchange(
+    client: Client,
+    max_bytes: usize,
+) -> impl Service<Request, Response = Answer, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static {
+    service_fn(move |request| {
+        let client = client.clone();
+        async move {
+            let (head, body) = client.request(request).await?.into_parts();
+            let content = match Limited::new(body, max_bytes).collect().await {
+                Ok(body) => Content::Whole(body.to_bytes()),
+                Err(error) if error.is::<LengthLimitError>() => Content::TooLong,
+                Err(error) => return Err(error),
+            };
+            Ok(Response::from_parts(head, content))
+        }
+    })
+}
+
+/// An error and what lies behind it, on one line.
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_answer_is_null_and_json_stays_as_it_is() {
+        let json = |body: &'static str| Content::Whole(body.into()).json().map(str::to_owned);
+        assert_eq!(json("").as_deref(), Some("null"));
+        assert_eq!(json(" \r\n\t").as_deref(), Some("null"));
+        assert_eq!(json(" {\"n\": 1.0} ").as_deref(), Some("{\"n\": 1.0}"));
+        assert_eq!(json("<html>"), None);
+        assert_eq!(Content::TooLong.json(), None);
+    }
+}

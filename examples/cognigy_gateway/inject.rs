@@ -1,0 +1,155 @@
+//! Tells Cognigy the results of queued webhooks, where it wants to be told: jobs of a lane of their own.
+
+use std::{sync::Arc, time::Duration};
+
+use http::{Uri, header};
+use http_body_util::Full;
+use portcullis::{
+    BoxError, ConfigError,
+    breaker::{BreakerError, CircuitBreakerLayer, Rejected},
+    outcome::AsRejection,
+    retry::{RetryError, RetryLayer},
+};
+use tower::{
+    Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn, timeout::TimeoutLayer, util::BoxCloneSyncService,
+};
+use tracing::{Instrument, info_span};
+
+use crate::{
+    downstream,
+    exchange::{Answer, Client, Request, causes, exchange},
+    metrics,
+    queue::{Job, Lane, Queue},
+    settings::Settings,
+    shutdown::{Phase, Shutdown, pause},
+    worker::{Next, Work, wait_for},
+};
+
+/// The wait before the queue is asked again whether a request may be sent.
+const QUEUE_AWAY: Duration = Duration::from_secs(1);
+/// Nothing is read from the answer; this much of it may come.
+const MAX_ANSWER: usize = 64 * 1024;
+
+const NOT_INJECTED: &str = "not injected";
+
+/// The jobs that post results.
+pub(crate) struct Injections {
+    stack: BoxCloneSyncService<Request, Answer, RetryError<NotSent>>,
+    url: Uri,
+    settings: Arc<Settings>,
+}
+
+/// Why a request was not sent, or brought no answer.
+#[derive(Debug)]
+enum NotSent {
+    /// The gateway ends, and does not wait for Cognigy's limit.
+    Stopping,
+    Rejected(Rejected),
+    /// Why, for the log.
+    Failed(String),
+}
+
+impl From<BreakerError<BoxError>> for NotSent {
+    fn from(error: BreakerError<BoxError>) -> Self {
+        match error {
+            BreakerError::Rejected(rejected) => Self::Rejected(rejected),
+            BreakerError::Inner(error) => Self::Failed(causes(error.as_ref())),
+        }
+    }
+}
+
+/// Worth a retry is what failed; everything else goes back into the queue.
+impl AsRejection for NotSent {
+    fn is_rejection(&self) -> bool {
+        !matches!(self, Self::Failed(_))
+    }
+}
+
+impl Injections {
+    /// A retry and a circuit of their own, set as those of the downstream are.
+    pub(crate) fn new(
+        settings: Arc<Settings>,
+        url: Uri,
+        client: Client,
+        queue: &Queue,
+        shutdown: &Shutdown,
+    ) -> Result<Self, ConfigError> {
+        let (queue, shutdown) = (queue.clone(), shutdown.clone());
+        let limited = layer_fn(move |inner| {
+            let (queue, shutdown) = (queue.clone(), shutdown.clone());
+            service_fn(move |request| limited(queue.clone(), shutdown.clone(), Clone::clone(&inner), request))
+        });
+        let stack = ServiceBuilder::new()
+            .layer(RetryLayer::new(downstream::retries(&settings).build()?))
+            .layer(limited)
+            .layer(CircuitBreakerLayer::http(downstream::circuit("inject", &settings)?))
+            .layer(TimeoutLayer::new(settings.downstream_timeout))
+            .service(exchange(client, MAX_ANSWER));
+        Ok(Self { stack: BoxCloneSyncService::new(stack), url, settings })
+    }
+
+    async fn send(&self, job: &Job) -> Result<(), NotSent> {
+        let request = http::Request::post(self.url.clone())
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("idempotency-key", job.lease.id.as_str())
+            .body(Full::from(job.payload.clone()))
+            .map_err(|error| NotSent::Failed(error.to_string()))?;
+        let answer = self.stack.clone().oneshot(request).await.map_err(|failed| {
+            failed.into_inner().unwrap_or_else(|| NotSent::Failed("no attempt ended in time".into()))
+        })?;
+        let status = answer.status();
+        if status.is_success() { Ok(()) } else { Err(NotSent::Failed(format!("status {status}"))) }
+    }
+}
+
+/// Waits until Cognigy takes one more request, and sends it. The wait is none of the circuit's business.
+async fn limited<S>(queue: Queue, mut shutdown: Shutdown, inner: S, request: Request) -> Result<Answer, NotSent>
+where
+    S: Service<Request, Response = Answer, Error = BreakerError<BoxError>>,
+{
+    let allowed = async {
+        loop {
+            match queue.allow_injection().await {
+                Ok(None) => return,
+                Ok(Some(wait)) => pause(wait).await,
+                Err(_) => pause(QUEUE_AWAY).await,
+            }
+        }
+    };
+    tokio::select! {
+        () = allowed => {}
+        () = shutdown.reached(Phase::Draining) => return Err(NotSent::Stopping),
+    }
+    Ok(inner.oneshot(request).await?)
+}
+
+impl Work for Injections {
+    const LANE: Lane = Lane::Injections;
+
+    async fn perform(&self, job: &Job) -> Next {
+        let failed = |why: &str| {
+            tracing::warn!(why, "a result was not injected");
+            Next::Discard { ending: NOT_INJECTED }
+        };
+        let span = info_span!("inject_result");
+        let sent = async {
+            if job.runs > self.settings.job_max_runs {
+                return failed("its gateway died each time it ran");
+            }
+            match self.send(job).await {
+                Ok(()) => Next::Discard { ending: "injected" },
+                Err(NotSent::Stopping) => Next::Wait(Duration::ZERO),
+                Err(NotSent::Rejected(rejected)) => wait_for(&rejected, job, self.settings.job_circuit_wait)
+                    .map_or_else(|| failed(&rejected.to_string()), Next::Wait),
+                Err(NotSent::Failed(why)) => failed(&why),
+            }
+        };
+        sent.instrument(span).await
+    }
+
+    fn ended(&self, ending: &'static str) {
+        if ending == NOT_INJECTED {
+            metrics::not_injected();
+        }
+    }
+}
