@@ -22,7 +22,9 @@ use std::{
 use futures_util::FutureExt;
 use portcullis::{
     BoxError,
-    breaker::{BreakerError, Circuit, CircuitBreakerLayer, CircuitBuilder, HalfOpen, Rejected, State, Trip, probe},
+    breaker::{
+        BreakerError, Circuit, CircuitBreakerLayer, CircuitBuilder, HalfOpen, Rejected, State, Trip, probe, probe_when,
+    },
     outcome::{AsRejection, Http, Outcome, Retryable},
     time::{Clock, ManualClock},
 };
@@ -643,4 +645,26 @@ async fn an_interval_of_nothing_does_not_spin() {
     }));
     drop(tokio::time::timeout(2 * SECOND, pending::<()>()).await);
     assert!((1..=1001).contains(&asked.load(Ordering::SeqCst)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_waits_for_something_takes_no_place_until_it_has_it() {
+    let circuit = two_failures().clock(Clock::tokio()).build().unwrap();
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    let held = Arc::clone(&gate);
+    let ready_when_open = move || {
+        let gate = Arc::clone(&held);
+        async move { drop(gate.acquire().await) }
+    };
+    tokio::spawn(probe_when(circuit.clone(), SECOND, ready_when_open, || {
+        ready(ControlFlow::Continue(Outcome::Success))
+    }));
+    open(&circuit);
+    drop(tokio::time::timeout(60 * SECOND, pending::<()>()).await);
+    assert_eq!(circuit.snapshot().state, State::Open, "not even half-open");
+    circuit.acquire().expect("the only place is free").ignored();
+
+    gate.add_permits(1);
+    drop(tokio::time::timeout(SECOND, pending::<()>()).await);
+    assert_eq!(circuit.snapshot().state, State::Closed);
 }

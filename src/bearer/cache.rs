@@ -3,7 +3,7 @@
 use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::Duration,
 };
 
@@ -172,6 +172,23 @@ where
     T: Service<(), Response = Token>,
     T::Error: Into<BoxError>,
 {
+    /// Waits until there is a token that is good; `waiting` is the caller's place among those who do.
+    pub(super) fn poll_ready(
+        self: &Arc<Self>,
+        waiting: &mut Option<Waiting<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), NoToken>> {
+        let ready = match self.usable() {
+            Ok(_) => Ok(()),
+            Err(generation) => {
+                let waiting = waiting.get_or_insert_with(|| Waiting::new(self, generation));
+                ready!(waiting.poll(cx)).map(drop)
+            }
+        };
+        *waiting = None;
+        Poll::Ready(ready)
+    }
+
     /// Polls the fetch, which wakes all who wait, and puts down what it brought.
     fn drive(&self, source: Box<Source<T>>, now: Tick) -> Poll<Result<(), NoToken>> {
         let mut driven = Driven { cache: self, source: Some(source), told: true };

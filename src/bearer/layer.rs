@@ -1,12 +1,16 @@
 //! The layer.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    future::{Future, poll_fn},
+    sync::Arc,
+};
 
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{Bearer, BearerBuilder, cache::Cache};
-use crate::outcome::Http;
+use super::{Bearer, BearerBuilder, NoToken, Token, cache::Cache};
+use crate::{BoxError, outcome::Http};
 
 /// Puts a bearer token on requests: see the [module](super).
 ///
@@ -50,6 +54,33 @@ impl<T: Service<()>> BearerLayer<T> {
 impl<T: Service<()>, C> BearerLayer<T, C> {
     pub(super) const fn from_parts(cache: Arc<Cache<T>>, copy: C) -> Self {
         Self { cache, copy }
+    }
+
+    /// Waits until there is a token that is good, like a service that becomes ready.
+    ///
+    /// For those who would else take something while they wait: a health probe its place in a half-open circuit, a program its
+    /// share of the traffic.
+    ///
+    /// ```
+    /// use portcullis::{BoxError, bearer::{BearerLayer, Token}};
+    /// use tower::service_fn;
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let tokens = BearerLayer::new(service_fn(async |()| Err::<Token, BoxError>("the token server is down".into())));
+    /// assert_eq!(tokens.ready().await.unwrap_err().to_string(), "no token: the token server is down");
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The source's error, where it fails, or has failed and is left alone.
+    pub fn ready(&self) -> impl Future<Output = Result<(), NoToken>> + use<T, C>
+    where
+        T: Service<(), Response = Token>,
+        T::Error: Into<BoxError>,
+    {
+        let (cache, mut waiting) = (Arc::clone(&self.cache), None);
+        poll_fn(move |cx| cache.poll_ready(&mut waiting, cx))
     }
 }
 

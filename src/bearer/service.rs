@@ -57,12 +57,7 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.ready = false;
-        self.failed = None;
-        if let Err(generation) = self.cache.usable() {
-            let waiting = self.waiting.get_or_insert_with(|| Waiting::new(&self.cache, generation));
-            self.failed = ready!(waiting.poll(cx)).err();
-        }
-        self.waiting = None;
+        self.failed = ready!(self.cache.poll_ready(&mut self.waiting, cx)).err();
         if self.failed.is_none() {
             ready!(self.inner.poll_ready(cx)).map_err(BearerError::Inner)?;
             self.ready = true;

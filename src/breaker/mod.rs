@@ -106,7 +106,7 @@ pub use self::{
     layer::CircuitBreakerLayer,
     name::Name,
     permit::Permit,
-    probe::probe,
+    probe::{probe, probe_when},
     rules::{Rate, Trip},
     service::CircuitBreaker,
     settings::{CircuitBuilder, HalfOpen},

@@ -1,6 +1,13 @@
 //! Asking a health check while the circuit is not closed.
 
-use std::{future::Future, mem, ops::ControlFlow, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    mem,
+    ops::ControlFlow,
+    pin::pin,
+    task::Poll,
+    time::Duration,
+};
 
 use super::{circuit::Circuit, snapshot::State};
 use crate::{outcome::Outcome, time::timeout};
@@ -38,8 +45,41 @@ use crate::{outcome::Outcome, time::timeout};
 /// # Ok::<(), portcullis::ConfigError>(())
 /// # }).unwrap();
 /// ```
-pub async fn probe<F, Fut>(circuit: Circuit, interval: Duration, mut check: F)
+pub async fn probe<F, Fut>(circuit: Circuit, interval: Duration, check: F)
 where
+    F: FnMut() -> Fut,
+    Fut: Future<Output = ControlFlow<(), Outcome>>,
+{
+    probe_when(circuit, interval, || std::future::ready(()), check).await;
+}
+
+/// As [`probe`], for a check that needs something first, such as a token: it takes a permit once `ready` has resolved, and none
+/// while it waits.
+///
+/// ```
+/// use std::{future::{pending, ready}, ops::ControlFlow, time::Duration};
+/// use portcullis::{breaker::{Circuit, State, probe_when}, outcome::Outcome, time::Clock};
+///
+/// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+/// let circuit = Circuit::builder("customer-api").consecutive_failures(1).clock(Clock::tokio()).build()?;
+/// let well = || ready(ControlFlow::Continue(Outcome::Success));
+/// tokio::spawn(probe_when(circuit.clone(), Duration::from_secs(10), pending, well));
+///
+/// circuit.acquire().unwrap().failure();
+/// tokio::time::sleep(Duration::from_secs(60)).await;
+/// // Not even half-open: the first to call may be the first to probe.
+/// assert_eq!(circuit.snapshot().state, State::Open);
+/// # Ok::<(), portcullis::ConfigError>(())
+/// # }).unwrap();
+/// ```
+///
+/// # Panics
+///
+/// Without tokio's timer.
+pub async fn probe_when<R, Ready, F, Fut>(circuit: Circuit, interval: Duration, mut ready: R, mut check: F)
+where
+    R: FnMut() -> Ready,
+    Ready: Future<Output = ()>,
     F: FnMut() -> Fut,
     Fut: Future<Output = ControlFlow<(), Outcome>>,
 {
@@ -56,6 +96,8 @@ where
             (State::Closed, _) => changed.await,
             (_, Some(wait)) if !wait.is_zero() => drop(timeout(wait, changed).await),
             _ if paused => drop(timeout(interval, changed).await),
+            // The state may change meanwhile, and then there may be nothing to ask.
+            _ if !before(changed, ready()).await => {}
             _ => match circuit.acquire() {
                 Ok(permit) => {
                     let outcome = match timeout(circuit.half_open_timeout(), check()).await {
@@ -70,4 +112,14 @@ where
             },
         }
     }
+}
+
+/// Whether `ready` resolves before `changed` does.
+async fn before(changed: impl Future<Output = ()>, ready: impl Future<Output = ()>) -> bool {
+    let (mut changed, mut ready) = (pin!(changed), pin!(ready));
+    poll_fn(|cx| match changed.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(false),
+        Poll::Pending => ready.as_mut().poll(cx).map(|()| true),
+    })
+    .await
 }
