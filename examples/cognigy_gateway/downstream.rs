@@ -9,13 +9,14 @@ use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::Full;
 use portcullis::{
     BoxError, ConfigError,
+    bearer::{BearerError, Repeated},
     breaker::{BreakerError, Circuit, CircuitBreakerLayer, HalfOpen},
-    outcome::{AsRejection, Http},
+    outcome::{AsRejection, Classify, Http, Outcome},
     retry::{Attempt, Backoff, Cause, Jitter, RetryError, RetryLayer, RetryPolicy, RetryPolicyBuilder},
     time::Clock,
 };
 use tower::{
-    Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn, timeout::error::Elapsed,
+    Layer, Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn, timeout::error::Elapsed,
     util::BoxCloneSyncService,
 };
 use tracing::{Instrument, Span, field::Empty, info_span};
@@ -23,15 +24,22 @@ use tracing::{Instrument, Span, field::Empty, info_span};
 use crate::{
     exchange::{Answer, Client, Request, causes, exchange},
     metrics,
+    oauth::{self, Tokens},
     settings::{BaseUrl, Hidden, Settings},
+    shutdown::pause,
     trace::TraceContext,
 };
+
+/// How often a failing token server is asked where no call does.
+const TOKEN_PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) type Failed = RetryError<BreakerError<CallError>>;
 /// Calls with retries, through the circuit.
 pub(crate) type Calls = BoxCloneSyncService<Request, Answer, Failed>;
 /// Calls past the circuit, once: for health checks.
-pub(crate) type Direct = BoxCloneSyncService<Request, Answer, BoxError>;
+pub(crate) type Direct = Authorized<BoxError>;
+/// Calls with the token, if there has to be one.
+type Authorized<E> = BoxCloneSyncService<Request, Answer, BearerError<E>>;
 
 /// Why an attempt brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,9 +48,28 @@ pub(crate) enum CallError {
     Timeout,
     /// No connection, or one that broke off.
     Unreachable,
+    /// The token server gave none.
+    NoToken,
 }
 
 impl AsRejection for CallError {}
+
+impl From<BearerError<Self>> for CallError {
+    fn from(error: BearerError<Self>) -> Self {
+        match error {
+            BearerError::NoToken(_) => Self::NoToken,
+            BearerError::Inner(error) => error,
+        }
+    }
+}
+
+/// What a call counts as for the circuit: a missing token says nothing about the downstream.
+fn outcome(result: Result<&Answer, &CallError>) -> Outcome {
+    match result {
+        Err(CallError::NoToken) => Outcome::Ignored,
+        result => Http.classify(result),
+    }
+}
 
 /// A circuit as the settings have it. Both routes share one, since they share one downstream.
 pub(crate) fn circuit(name: &'static str, settings: &Settings) -> Result<Circuit, ConfigError> {
@@ -87,6 +114,8 @@ pub(crate) fn retries(settings: &Settings) -> RetryPolicyBuilder<Http, Http> {
 pub(crate) struct Downstream {
     base: BaseUrl,
     token: Option<HeaderValue>,
+    /// In place of the fixed token.
+    tokens: Option<Tokens>,
     http: Client,
     timeout: Duration,
     max_bytes: usize,
@@ -97,6 +126,7 @@ impl Downstream {
         Self {
             base,
             token: settings.downstream_bearer_token.as_ref().and_then(Hidden::bearer),
+            tokens: oauth::tokens(settings, &http),
             http,
             timeout: settings.downstream_timeout,
             max_bytes: settings.downstream_max_bytes.get(),
@@ -110,23 +140,48 @@ impl Downstream {
         circuit: &Circuit,
         deadline: Duration,
     ) -> Result<Calls, ConfigError> {
-        let stack = ServiceBuilder::new()
-            .layer(RetryLayer::new(retries(settings).deadline(deadline).build()?))
-            .layer(CircuitBreakerLayer::http(circuit.clone()))
-            .map_request(bearer(self.token.clone()))
+        let attempts = ServiceBuilder::new()
             .layer(layer_fn(|inner| service_fn(move |request| attempt(Clone::clone(&inner), request))))
             .timeout(self.timeout)
             .service(exchange(self.http.clone(), self.max_bytes));
+        let stack = ServiceBuilder::new()
+            .layer(RetryLayer::new(retries(settings).deadline(deadline).build()?))
+            // What the circuit's readiness waits for, which is the token, is waited for within the deadline.
+            .layer(layer_fn(|inner| service_fn(move |request| ServiceExt::oneshot(Clone::clone(&inner), request))))
+            .layer(CircuitBreakerLayer::new(circuit.clone()).classify(outcome))
+            .map_err(CallError::from)
+            .service(self.authorized(attempts));
         Ok(BoxCloneSyncService::new(stack))
     }
 
     /// Single calls that the circuit does not see.
     pub(crate) fn direct(&self) -> Direct {
-        let stack = ServiceBuilder::new()
-            .map_request(bearer(self.token.clone()))
-            .timeout(self.timeout)
-            .service(exchange(self.http.clone(), self.max_bytes));
-        BoxCloneSyncService::new(stack)
+        self.authorized(
+            ServiceBuilder::new().timeout(self.timeout).service(exchange(self.http.clone(), self.max_bytes)),
+        )
+    }
+
+    /// Waits until a request would have its token.
+    pub(crate) async fn token(&self) {
+        let Some(tokens) = &self.tokens else { return };
+        while tokens.ready().await.is_err() {
+            pause(TOKEN_PAUSE).await;
+        }
+    }
+
+    /// Puts the token on requests.
+    fn authorized<S, E>(&self, inner: S) -> Authorized<E>
+    where
+        S: Service<Request, Response = Answer, Error = E, Future: Send> + Clone + Send + Sync + 'static,
+        E: Send + 'static,
+    {
+        match &self.tokens {
+            Some(tokens) => BoxCloneSyncService::new(tokens.layer(inner)),
+            None => {
+                let fixed = ServiceBuilder::new().map_request(bearer(self.token.clone())).map_err(BearerError::Inner);
+                BoxCloneSyncService::new(fixed.service(inner))
+            }
+        }
     }
 
     /// A request to `path`; a POST carries JSON and the key that makes it safe to repeat.
@@ -148,7 +203,7 @@ impl Downstream {
     }
 }
 
-/// Puts the token on requests.
+/// Puts the fixed token on requests.
 fn bearer(token: Option<HeaderValue>) -> impl Fn(Request) -> Request + Clone {
     move |mut request| {
         if let Some(token) = &token {
@@ -165,7 +220,8 @@ where
 {
     let (number, previous) =
         request.extensions().get::<Attempt>().map_or((0, None), |attempt| (attempt.number(), attempt.previous()));
-    if let Some(cause) = previous {
+    // A repeat after a 401 is of the same attempt.
+    if let Some(cause) = previous.filter(|_| request.extensions().get::<Repeated>().is_none()) {
         metrics::retried(match cause {
             Cause::Status(status) => Some(status),
             _ => None,

@@ -15,6 +15,7 @@ mod json;
 mod logging;
 mod lookup;
 mod metrics;
+mod oauth;
 mod probe;
 mod proxied;
 mod queue;

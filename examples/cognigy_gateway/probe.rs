@@ -3,6 +3,7 @@
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 
 use portcullis::{
+    bearer::BearerError,
     breaker::{self, Circuit},
     outcome::Outcome,
 };
@@ -13,21 +14,27 @@ use crate::downstream::Downstream;
 /// Probes until the gateway ends, or until the downstream says that it has no such route.
 pub(crate) async fn probe(circuit: Circuit, interval: Duration, downstream: Arc<Downstream>) {
     let direct = downstream.direct();
-    breaker::probe(circuit, interval, || {
-        let (direct, request) = (direct.clone(), downstream.get("/v2/health"));
-        async move {
-            match direct.oneshot(request).await.map(|answer| answer.status()) {
-                Ok(status) if status.is_success() => ControlFlow::Continue(Outcome::Success),
-                Ok(status) if matches!(status.as_u16(), 404 | 405 | 501) => {
-                    tracing::warn!(
-                        status = status.as_u16(),
-                        "the downstream has no /v2/health: the health probe is off"
-                    );
-                    ControlFlow::Break(())
+    breaker::probe_when(
+        circuit,
+        interval,
+        || downstream.token(),
+        || {
+            let (direct, request) = (direct.clone(), downstream.get("/v2/health"));
+            async move {
+                match direct.oneshot(request).await.map(|answer| answer.status()) {
+                    Ok(status) if status.is_success() => ControlFlow::Continue(Outcome::Success),
+                    Ok(status) if matches!(status.as_u16(), 404 | 405 | 501) => {
+                        tracing::warn!(
+                            status = status.as_u16(),
+                            "the downstream has no /v2/health: the health probe is off"
+                        );
+                        ControlFlow::Break(())
+                    }
+                    Err(BearerError::NoToken(_)) => ControlFlow::Continue(Outcome::Ignored),
+                    _ => ControlFlow::Continue(Outcome::Failure),
                 }
-                _ => ControlFlow::Continue(Outcome::Failure),
             }
-        }
-    })
+        },
+    )
     .await;
 }

@@ -58,6 +58,7 @@ fn unanswered(failed: Failed) -> Response {
     let (status, error) = match failed.into_inner() {
         Some(BreakerError::Rejected(rejected)) => return circuit_open(&rejected),
         Some(BreakerError::Inner(CallError::Unreachable)) => (StatusCode::BAD_GATEWAY, "downstream_unreachable"),
+        Some(BreakerError::Inner(CallError::NoToken)) => (StatusCode::BAD_GATEWAY, "token_unavailable"),
         // Nothing in it: PROXY_DEADLINE cut the attempt.
         Some(BreakerError::Inner(CallError::Timeout)) | None => (StatusCode::GATEWAY_TIMEOUT, "downstream_timeout"),
     };

@@ -49,6 +49,18 @@ pub(crate) struct Settings {
     /// Fixed bearer token for the downstream
     #[arg(long, env, hide_env_values = true)]
     pub(crate) downstream_bearer_token: Option<Hidden>,
+    /// Where OAuth 2.0 client credentials get a token, in place of the fixed one
+    #[arg(long, env)]
+    pub(crate) oauth_token_url: Option<TokenUrl>,
+    /// Id of the OAuth client
+    #[arg(long, env)]
+    pub(crate) oauth_client_id: Option<String>,
+    /// Secret of the OAuth client
+    #[arg(long, env, hide_env_values = true)]
+    pub(crate) oauth_client_secret: Option<Hidden>,
+    /// Scope of the token [default: api:customer:read]
+    #[arg(long, env)]
+    pub(crate) oauth_scope: Option<String>,
 
     /// Where jobs and results live: sqlite://FILE or sqlite::memory:
     #[arg(long, env, default_value = "sqlite://cognigy_gateway.db")]
@@ -192,10 +204,40 @@ impl Settings {
         if self.downstream_bearer_token.as_ref().is_some_and(|token| token.bearer().is_none()) {
             return Err("DOWNSTREAM_BEARER_TOKEN: holds what no HTTP header can".into());
         }
+        self.check_oauth()?;
         if self.probe_successes() > self.breaker_probes {
             return Err("BREAKER_PROBE_SUCCESSES: more than BREAKER_PROBES can never be reached".into());
         }
         Ok(())
+    }
+
+    /// All of the client or nothing of it.
+    fn check_oauth(&self) -> Result<(), String> {
+        let secret = self.oauth_client_secret.as_ref().map(Hidden::expose);
+        let settings = [
+            ("OAUTH_TOKEN_URL", self.oauth_token_url.as_ref().map(|_| "a URL"), true),
+            ("OAUTH_CLIENT_ID", self.oauth_client_id.as_deref(), true),
+            ("OAUTH_CLIENT_SECRET", secret, true),
+            ("OAUTH_SCOPE", self.oauth_scope.as_deref(), false),
+        ];
+        if let Some((name, ..)) = settings.iter().find(|(_, value, _)| value.is_some_and(str::is_empty)) {
+            return Err(format!("{name}: is set, but empty"));
+        }
+        let given = settings.iter().find(|(_, value, _)| value.is_some());
+        let missing = settings.iter().find(|(_, value, needed)| *needed && value.is_none());
+        match (given, missing) {
+            (Some((given, ..)), Some((missing, ..))) => Err(format!("{missing}: is needed, since {given} is set")),
+            _ => Ok(()),
+        }
+    }
+
+    /// The OAuth client: where it gets tokens, its id and its secret.
+    pub(crate) fn oauth_client(&self) -> Option<(&TokenUrl, &str, &Hidden)> {
+        Some((self.oauth_token_url.as_ref()?, self.oauth_client_id.as_deref()?, self.oauth_client_secret.as_ref()?))
+    }
+
+    pub(crate) fn oauth_scope(&self) -> &str {
+        self.oauth_scope.as_deref().unwrap_or("api:customer:read")
     }
 
     /// Successes that close a half-open circuit.
@@ -305,6 +347,31 @@ impl FromStr for BaseUrl {
                 Ok(Self(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/'))))
             }
             _ => Err("a base URL begins with http:// or https://".into()),
+        }
+    }
+}
+
+/// The `http` or `https` URL of a token server, with its path and its query.
+#[derive(Clone, Debug)]
+pub(crate) struct TokenUrl(Uri);
+
+impl TokenUrl {
+    pub(crate) fn uri(&self) -> Uri {
+        self.0.clone()
+    }
+}
+
+impl FromStr for TokenUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let uri: Uri = text.parse().map_err(|error| format!("no URL: {error}"))?;
+        match (uri.scheme_str(), uri.authority()) {
+            (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
+                Err("credentials belong into OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET, not into the URL".into())
+            }
+            (Some("http" | "https"), Some(_)) => Ok(Self(uri)),
+            _ => Err("the URL of a token server begins with http:// or https://".into()),
         }
     }
 }

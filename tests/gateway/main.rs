@@ -12,6 +12,7 @@ mod deadlines;
 mod first_start;
 mod inject;
 mod jobs;
+mod oauth;
 mod observe;
 mod outcomes;
 mod probe;

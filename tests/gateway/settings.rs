@@ -30,7 +30,7 @@ async fn refused(setup: Setup, name: &str) -> Vec<String> {
     wrong
 }
 
-async fn all_refused(cases: Vec<(&str, Setup, &str)>) {
+pub(crate) async fn all_refused(cases: Vec<(&str, Setup, &str)>) {
     let mut reports = stream::iter(cases)
         .map(async |(what, setup, name)| {
             // A gateway that starts after all is killed when its time is up.
@@ -68,6 +68,17 @@ const BAD: &[(&str, &str)] = &[
     ("DOWNSTREAM_TIMEOUT", ""),
     ("DOWNSTREAM_MAX_BYTES", "1.5"),
     ("DOWNSTREAM_BEARER_TOKEN", "two\nlines"),
+    ("OAUTH_TOKEN_URL", ""),
+    ("OAUTH_TOKEN_URL", "nonsense"),
+    ("OAUTH_TOKEN_URL", "ftp://127.0.0.1/token"),
+    ("OAUTH_TOKEN_URL", "http://id:secret@127.0.0.1/token"),
+    ("OAUTH_TOKEN_URL", "http://127.0.0.1/token"),
+    ("OAUTH_CLIENT_ID", ""),
+    ("OAUTH_CLIENT_ID", "id"),
+    ("OAUTH_CLIENT_SECRET", ""),
+    ("OAUTH_CLIENT_SECRET", "secret"),
+    ("OAUTH_SCOPE", ""),
+    ("OAUTH_SCOPE", "read"),
     ("QUEUE_URL", "postgres://localhost/queue"),
     ("QUEUE_URL", "queue.db"),
     ("QUEUE_URL", ""),
