@@ -74,6 +74,8 @@ fn main() -> ExitCode {
 /// Starts the gateway and runs it to its end, or says on one line why it cannot start.
 #[tokio::main]
 async fn run(settings: Settings) -> Result<(), String> {
+    // A connection is a file, and a machine's default is often 1,024 of them. Where more are not allowed, it stays at that.
+    drop(rlimit::increase_nofile_limit(u64::MAX));
     let signalled = shutdown::signalled().map_err(|error| format!("no signal can be handled: {error}"))?;
     let listener = TcpListener::bind(&settings.listen_addr)
         .await

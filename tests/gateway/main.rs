@@ -9,6 +9,7 @@ mod bodies;
 mod circuit;
 mod crashes;
 mod deadlines;
+mod faults;
 mod first_start;
 mod inject;
 mod jobs;

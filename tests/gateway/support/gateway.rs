@@ -279,6 +279,14 @@ impl Gateway {
         assert!(sent.success());
     }
 
+    /// The most memory that it has had so far, in MiB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let id = self.child.id().expect("a running gateway");
+        let status = fs::read_to_string(format!("/proc/{id}/status")).expect("a process to look at");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        line.trim_end_matches("kB").trim().parse::<u64>().expect("a number") / 1024
+    }
+
     /// As `kill -9` does.
     pub(crate) async fn kill(mut self) {
         self.child.kill().await.expect("a running gateway");
