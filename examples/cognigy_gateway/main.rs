@@ -41,7 +41,7 @@ use crate::{
     downstream::Downstream,
     inject::Injections,
     lookup::Lookups,
-    queue::{Queue, Sqlite},
+    queue::Queue,
     routes::Gateway,
     settings::{BaseUrl, Settings, Stop},
     shutdown::{Phase, Shutdown},
@@ -81,8 +81,7 @@ async fn run(settings: Settings) -> Result<(), String> {
         .await
         .map_err(|error| format!("LISTEN_ADDR: cannot listen on {}: {error}", settings.listen_addr))?;
     let address = listener.local_addr().map_err(|error| format!("LISTEN_ADDR: {error}"))?;
-    let store =
-        Sqlite::open(&settings.queue_url, settings.result_ttl).map_err(|error| format!("QUEUE_URL: {error}"))?;
+    let queue = Queue::open(&settings.queue_url, settings.result_ttl).map_err(|error| format!("QUEUE_URL: {error}"))?;
     let circuit = downstream::circuit("downstream", &settings).map_err(named("BREAKER_"))?;
     let (secret, generated) = secret(&settings);
     let signature = signature(&settings, &secret).map_err(named("COGNIGY_WEBHOOK_SECRET"))?;
@@ -105,7 +104,6 @@ async fn run(settings: Settings) -> Result<(), String> {
     logging::init(&settings)?;
 
     let settings = Arc::new(settings);
-    let queue = Queue::new(store);
     let places = settings.queue_concurrency;
     let lookups = Worker {
         queue: queue.clone(),

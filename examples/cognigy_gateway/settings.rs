@@ -62,8 +62,8 @@ pub(crate) struct Settings {
     #[arg(long, env)]
     pub(crate) oauth_scope: Option<String>,
 
-    /// Where jobs and results live: sqlite://FILE or sqlite::memory:
-    #[arg(long, env, default_value = "sqlite://cognigy_gateway.db")]
+    /// Where jobs and results live: sqlite://FILE, sqlite::memory: or redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]
+    #[arg(long, env, hide_env_values = true, default_value = "sqlite://cognigy_gateway.db")]
     pub(crate) queue_url: QueueUrl,
     /// Jobs that this gateway runs at once
     #[arg(long, env, default_value = "64", value_parser = at_least_one())]

@@ -4,13 +4,17 @@
 //! number of its own, and every later write names it: whoever lost a lease meanwhile can change nothing any more. What a
 //! store has to keep is the trait [`Store`]; everything else here is the same for all of them.
 
+mod redis;
 mod sqlite;
 
 use std::{fmt, future::Future, path::PathBuf, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 
-pub(crate) use self::sqlite::Sqlite;
+use self::{
+    redis::{Redis, RedisUrl},
+    sqlite::Sqlite,
+};
 use crate::trace::TraceContext;
 
 /// How long a claim holds unless it is extended: a job whose gateway died is run again after this.
@@ -71,6 +75,9 @@ pub(crate) struct Job {
 #[derive(Clone, Debug)]
 pub(crate) struct Lease {
     pub(crate) id: TaskId,
+    lane: Lane,
+    /// Which entry of the lane's stream it is, in Redis.
+    entry: String,
     claim: i64,
 }
 
@@ -126,8 +133,13 @@ pub(crate) trait Store: Send + Sync {
 }
 
 impl Queue {
-    pub(crate) fn new(store: impl Store + 'static) -> Self {
-        Self { store: Arc::new(store), arrived: Arc::default() }
+    /// Opens the queue, or says why it cannot be used. Redis is waited for instead.
+    pub(crate) fn open(url: &QueueUrl, ttl: Duration) -> Result<Self, String> {
+        let store: Arc<dyn Store> = match url {
+            QueueUrl::Sqlite(file) => Arc::new(Sqlite::open(file, ttl)?),
+            QueueUrl::Redis(url) => Arc::new(Redis::new(url, ttl)?),
+        };
+        Ok(Self { store, arrived: Arc::default() })
     }
 
     /// Stores a job, and wakes its worker.
@@ -201,23 +213,23 @@ impl fmt::Display for TaskId {
 }
 
 /// Where the queue lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) enum QueueUrl {
-    File(PathBuf),
-    Memory,
+    /// A file, or `:memory:`.
+    Sqlite(PathBuf),
+    Redis(RedisUrl),
 }
 
 impl FromStr for QueueUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.strip_prefix("sqlite://") {
-            Some(file) if !file.is_empty() => Ok(Self::File(file.into())),
-            _ if text == "sqlite::memory:" => Ok(Self::Memory),
-            _ if text.starts_with("redis:") || text.starts_with("rediss:") => {
-                Err("this gateway keeps its queue in SQLite only: sqlite://FILE or sqlite::memory:".into())
-            }
-            _ => Err("a queue is sqlite://FILE or sqlite::memory:".into()),
+        match text.split_once("://") {
+            Some(("sqlite", file)) if !file.is_empty() => Ok(Self::Sqlite(file.into())),
+            Some(("redis", _)) => text.parse().map(Self::Redis),
+            Some(("rediss", _)) => Err("TLS to Redis is not built in: redis://…".into()),
+            _ if text == "sqlite::memory:" => Ok(Self::Sqlite(":memory:".into())),
+            _ => Err("a queue is sqlite://FILE, sqlite::memory: or redis://…".into()),
         }
     }
 }
@@ -236,12 +248,27 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_is_a_file_or_memory() {
-        assert_eq!("sqlite://a/b.db".parse(), Ok(QueueUrl::File("a/b.db".into())));
-        assert_eq!("sqlite:///var/b.db".parse(), Ok(QueueUrl::File("/var/b.db".into())));
-        assert_eq!("sqlite::memory:".parse(), Ok(QueueUrl::Memory));
-        for text in ["", "sqlite://", "sqlite:a.db", "a.db", "redis://localhost", "postgres://x"] {
-            assert!(text.parse::<QueueUrl>().is_err(), "{text}");
+    fn a_queue_is_a_file_or_memory_or_a_redis() {
+        let read = |text: &str| text.parse::<QueueUrl>().map(|url| format!("{url:?}"));
+        let sqlite = |file: &str| Ok(format!("Sqlite({file:?})"));
+        assert_eq!(read("sqlite://a/b.db"), sqlite("a/b.db"));
+        assert_eq!(read("sqlite:///var/b.db"), sqlite("/var/b.db"));
+        assert_eq!(read("sqlite::memory:"), sqlite(":memory:"));
+        assert_eq!(read("redis://localhost"), Ok("Redis(redis://localhost:6379)".into()));
+        assert_eq!(read("redis://user:pa55@host:7000/3"), Ok("Redis(redis://host:7000)".into()));
+        for text in
+            ["", "sqlite://", "sqlite:a.db", "a.db", "redis://", "redis:localhost", "redis://h:x", "postgres://x"]
+        {
+            assert!(read(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_url_of_a_redis_does_not_say_its_password() {
+        for text in ["rediss://:pa55@host", "redis://:pa55@host:port", "redis://:pa55@host/database", "redis://pa55@@/"]
+        {
+            let error = text.parse::<QueueUrl>().unwrap_err();
+            assert!(!error.contains("pa55"), "{error}");
         }
     }
 }

@@ -4,6 +4,7 @@
 //! replies are sent once it is committed: with `synchronous=FULL`, that is when a power cut can no longer undo it.
 
 use std::{
+    path::Path,
     sync::mpsc::{Receiver, Sender, channel},
     thread,
     time::Duration,
@@ -14,8 +15,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transac
 use tokio::sync::oneshot;
 
 use super::{
-    Held, INJECTION_SPAN, INJECTIONS, Job, JobResult, LEASE, Lane, Lease, NewJob, QueueUrl, Reply, Store, TaskId,
-    TaskState, Unavailable,
+    Held, INJECTION_SPAN, INJECTIONS, Job, JobResult, LEASE, Lane, Lease, NewJob, Reply, Store, TaskId, TaskState,
+    Unavailable,
 };
 use crate::trace::TraceContext;
 
@@ -74,8 +75,8 @@ pub(crate) struct Sqlite {
 
 impl Sqlite {
     /// Opens the database, or says why it cannot be used.
-    pub(crate) fn open(url: &QueueUrl, ttl: Duration) -> Result<Self, String> {
-        let connection = connect(url)?;
+    pub(crate) fn open(file: &Path, ttl: Duration) -> Result<Self, String> {
+        let connection = connect(file)?;
         let (commands, waiting) = channel();
         thread::Builder::new()
             .name("queue".into())
@@ -110,22 +111,16 @@ fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn connect(url: &QueueUrl) -> Result<Connection, String> {
-    let mut connection = open(url).map_err(|error| error.to_string())?;
+fn connect(file: &Path) -> Result<Connection, String> {
+    let mut connection = open(file).map_err(|error| error.to_string())?;
     prepare(&mut connection)
         .map_err(|error| error.to_string())?
         .map_or(Ok(connection), |version| Err(format!("its version {version} is that of a newer gateway")))
 }
 
-fn open(url: &QueueUrl) -> rusqlite::Result<Connection> {
-    let connection = match url {
-        QueueUrl::Memory => Connection::open_in_memory()?,
-        QueueUrl::File(path) => {
-            let flags =
-                OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-            Connection::open_with_flags(path, flags)?
-        }
-    };
+fn open(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(file, flags)?;
     connection.busy_timeout(BUSY)?;
     write_ahead(&connection)?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -254,7 +249,7 @@ fn claim(connection: &Connection, now: i64, lane: Lane, count: u32) -> rusqlite:
     let job = |row: &Row<'_>| {
         let accepted: i64 = row.get("accepted")?;
         Ok(Job {
-            lease: Lease { id: TaskId(row.get("id")?), claim: row.get("claim")? },
+            lease: Lease { id: TaskId(row.get("id")?), lane, entry: String::new(), claim: row.get("claim")? },
             payload: row.get("payload")?,
             trace: TraceContext { parent: row.get("traceparent")?, state: row.get("tracestate")? },
             runs: row.get("runs")?,
@@ -375,7 +370,7 @@ mod tests {
     const LEASE_MS: i64 = 12_000;
 
     fn database(jobs: u32) -> Connection {
-        let connection = connect(&QueueUrl::Memory).unwrap();
+        let connection = connect(Path::new(":memory:")).unwrap();
         for n in 0..jobs {
             push(&connection, i64::from(n), &new_job(n)).unwrap();
         }
@@ -406,9 +401,8 @@ mod tests {
     fn many_may_open_a_new_file_at_once() {
         for _ in 0..20 {
             let file = std::env::temp_dir().join(format!("portcullis-{}.db", TaskId::random()));
-            let url = QueueUrl::File(file.clone());
             thread::scope(|scope| {
-                let all: Vec<_> = (0..8).map(|_| scope.spawn(|| connect(&url).map(drop))).collect();
+                let all: Vec<_> = (0..8).map(|_| scope.spawn(|| connect(&file).map(drop))).collect();
                 for opened in all {
                     assert_eq!(opened.join().unwrap(), Ok(()));
                 }
@@ -545,7 +539,7 @@ mod tests {
 
     #[test]
     fn a_wall_clock_that_was_set_back_strands_no_job() {
-        let db = connect(&QueueUrl::Memory).unwrap();
+        let db = connect(Path::new(":memory:")).unwrap();
         push(&db, 3_600_000, &new_job(0)).unwrap();
         assert!(claim(&db, 0, 1).unwrap().is_empty());
         sweep(&db, 0).unwrap();
