@@ -19,6 +19,7 @@ mod outcomes;
 mod probe;
 mod proxied;
 mod queue;
+mod redis;
 mod retrying;
 mod settings;
 mod shutdown;

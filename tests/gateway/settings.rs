@@ -81,6 +81,8 @@ const BAD: &[(&str, &str)] = &[
     ("OAUTH_SCOPE", "read"),
     ("QUEUE_URL", "postgres://localhost/queue"),
     ("QUEUE_URL", "queue.db"),
+    ("QUEUE_URL", "redis://"),
+    ("QUEUE_URL", "rediss://127.0.0.1"),
     ("QUEUE_URL", ""),
     ("QUEUE_CONCURRENCY", "0"),
     ("QUEUE_CONCURRENCY", "many"),
@@ -170,6 +172,10 @@ async fn what_the_machine_refuses_is_one_line_too() {
 async fn a_refused_start_does_not_say_the_secret() {
     let setup =
         Setup::new("http://127.0.0.1:9").set("RETRY_MAX_ATTEMPTS", "0").set("DOWNSTREAM_BEARER_TOKEN", "t0ken\u{1}");
+    let (_, _, stderr) = setup.clone().set("QUEUE_URL", "rediss://:pa55@127.0.0.1").run().await;
+    assert!(!stderr.contains("pa55") && folded(&stderr).contains("QUEUE_URL"), "{stderr}");
+    let (_, stdout, _) = setup.clone().set("QUEUE_URL", "redis://:pa55@127.0.0.1").argument("--help").run().await;
+    assert!(!stdout.contains("pa55"), "{stdout}");
     let (_, _, stderr) = setup.run().await;
     assert!(!stderr.contains("t0ken") && !stderr.contains(crate::support::SECRET), "{stderr}");
     let (_, _, stderr) = setup.set("RETRY_MAX_ATTEMPTS", "3").run().await;

@@ -3,6 +3,7 @@
 mod downstream;
 mod gateway;
 mod http;
+mod redis;
 
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ pub(crate) use self::{
     downstream::{Answer, Downstream, End, refused},
     gateway::{Gateway, SECRET, Setup, proxied},
     http::{Message, Request, read_message},
+    redis::{PASSWORD, RedisServer},
 };
 
 /// More than anything here takes, also on a machine that is busy with something else.
