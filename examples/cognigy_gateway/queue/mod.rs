@@ -6,6 +6,8 @@
 
 mod redis;
 mod sqlite;
+#[cfg(test)]
+mod suite;
 
 use std::{fmt, future::Future, path::PathBuf, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 

@@ -364,10 +364,55 @@ fn allow_injection(connection: &Connection, now: i64) -> rusqlite::Result<Option
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::{fs, path::PathBuf};
 
-    const TTL: Duration = Duration::from_secs(60);
-    const LEASE_MS: i64 = 12_000;
+    use portcullis::time::{ManualWallClock, UnixTime};
+
+    use super::*;
+    use crate::queue::suite::{Bench, TTL, id, new_job, result, suite};
+
+    /// One file, and two gateways.
+    struct Shared {
+        clock: ManualWallClock,
+        file: PathBuf,
+        gateways: [Sqlite; 2],
+    }
+
+    impl Shared {
+        fn new() -> Self {
+            let file = file();
+            let clock = ManualWallClock::new(UnixTime::from_secs(0));
+            let open = || Sqlite { clock: clock.clock(), ..Sqlite::open(&file, TTL).unwrap() };
+            Self { gateways: [open(), open()], clock, file }
+        }
+    }
+
+    impl Drop for Shared {
+        fn drop(&mut self) {
+            for end in ["", "-wal", "-shm"] {
+                let _ = fs::remove_file(format!("{}{end}", self.file.display()));
+            }
+        }
+    }
+
+    impl Bench for Shared {
+        fn gateways(&self) -> [&dyn Store; 2] {
+            [&self.gateways[0], &self.gateways[1]]
+        }
+
+        fn pass(&self, span: Duration) {
+            self.clock.set(UnixTime::new(self.clock.now().since_epoch() + span));
+        }
+    }
+
+    suite!(
+        #[cfg(test)]
+        Shared::new()
+    );
+
+    fn file() -> PathBuf {
+        std::env::temp_dir().join(format!("portcullis-{}.db", TaskId::random()))
+    }
 
     fn database(jobs: u32) -> Connection {
         let connection = connect(Path::new(":memory:")).unwrap();
@@ -377,91 +422,43 @@ mod tests {
         connection
     }
 
-    fn new_job(n: u32) -> NewJob {
-        NewJob { id: id(n), lane: Lane::Lookups, payload: format!("event {n}"), trace: TraceContext::default() }
-    }
-
     fn claim(connection: &Connection, now: i64, count: u32) -> rusqlite::Result<Vec<Job>> {
         super::claim(connection, now, Lane::Lookups, count)
     }
 
-    fn finish(connection: &Connection, now: i64, lease: &Lease, result: &JobResult) -> rusqlite::Result<Held> {
-        super::finish(connection, now, lease, result, TTL, None)
+    #[test]
+    fn injections_wait_no_longer_than_the_span_when_the_clock_is_set_back() {
+        let db = database(0);
+        for _ in 0..INJECTIONS {
+            assert_eq!(allow_injection(&db, 3_600_000).unwrap(), None);
+        }
+        assert_eq!(allow_injection(&db, 0).unwrap(), Some(INJECTION_SPAN));
     }
 
-    fn id(n: u32) -> TaskId {
-        TaskId(format!("{n:032x}"))
-    }
-
-    fn result(body: &str) -> JobResult {
-        JobResult { status: 200, body: body.into() }
+    #[test]
+    fn results_that_have_expired_are_deleted() {
+        let db = database(1);
+        let job = claim(&db, 0, 1).unwrap().remove(0);
+        finish(&db, 0, &job.lease, &result("r"), TTL, None).unwrap();
+        let rows = || db.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0)).unwrap();
+        sweep(&db, 59_999).unwrap();
+        assert_eq!(rows(), 1);
+        sweep(&db, 60_000).unwrap();
+        assert_eq!(rows(), 0);
     }
 
     #[test]
     fn many_may_open_a_new_file_at_once() {
         for _ in 0..20 {
-            let file = std::env::temp_dir().join(format!("portcullis-{}.db", TaskId::random()));
+            let file = file();
             thread::scope(|scope| {
                 let all: Vec<_> = (0..8).map(|_| scope.spawn(|| connect(&file).map(drop))).collect();
                 for opened in all {
                     assert_eq!(opened.join().unwrap(), Ok(()));
                 }
             });
-            std::fs::remove_file(file).unwrap();
+            fs::remove_file(file).unwrap();
         }
-    }
-
-    #[test]
-    fn jobs_are_claimed_once_and_in_order() {
-        let db = database(3);
-        let events = |jobs: Vec<Job>| jobs.into_iter().map(|job| job.payload).collect::<Vec<_>>();
-        assert_eq!(events(claim(&db, 10, 2).unwrap()), ["event 0", "event 1"]);
-        assert_eq!(events(claim(&db, 10, 2).unwrap()), ["event 2"]);
-        assert!(claim(&db, 10, 2).unwrap().is_empty());
-    }
-
-    #[test]
-    fn a_lease_that_is_not_extended_ends_and_its_holder_can_write_nothing() {
-        let db = database(1);
-        let first = claim(&db, 0, 1).unwrap().remove(0);
-        assert!(extend(&db, 5_000, &first.lease).unwrap());
-        assert!(claim(&db, LEASE_MS, 1).unwrap().is_empty());
-
-        let second = claim(&db, 5_000 + LEASE_MS, 1).unwrap().remove(0);
-        assert_eq!((first.runs, second.runs), (1, 2));
-        assert!(!extend(&db, 18_000, &first.lease).unwrap());
-        assert!(!finish(&db, 18_000, &first.lease, &result("late")).unwrap());
-        assert!(!release(&db, 18_000, &first.lease, Duration::ZERO).unwrap());
-        assert!(finish(&db, 18_000, &second.lease, &result("good")).unwrap());
-        assert_eq!(state(&db, 18_000, &id(0)).unwrap(), TaskState::Finished(result("good")));
-    }
-
-    #[test]
-    fn a_job_that_was_put_back_waits_and_does_not_count_as_run() {
-        let db = database(1);
-        let job = claim(&db, 0, 1).unwrap().remove(0);
-        assert!(release(&db, 0, &job.lease, Duration::from_secs(1)).unwrap());
-        assert!(!release(&db, 0, &job.lease, Duration::ZERO).unwrap());
-        assert_eq!(state(&db, 0, &id(0)).unwrap(), TaskState::Processing);
-        assert!(claim(&db, 999, 1).unwrap().is_empty());
-        let again = claim(&db, 1_000, 1).unwrap().remove(0);
-        assert_eq!((again.runs, again.age), (1, Duration::from_secs(1)));
-        // The old lease has another claim's number.
-        assert!(!finish(&db, 1_000, &job.lease, &result("late")).unwrap());
-    }
-
-    #[test]
-    fn what_follows_from_a_result_is_queued_with_it_or_not_at_all() {
-        let db = database(1);
-        let follows = NewJob { lane: Lane::Injections, ..new_job(1) };
-        let end = |lease: &Lease| super::finish(&db, 12_000, lease, &result("r"), TTL, Some(&follows)).unwrap();
-        let late = claim(&db, 0, 1).unwrap().remove(0);
-        let job = claim(&db, LEASE_MS, 1).unwrap().remove(0);
-        assert!(!end(&late.lease));
-        assert!(super::claim(&db, 12_000, Lane::Injections, 9).unwrap().is_empty());
-        assert!(end(&job.lease));
-        let followed = super::claim(&db, 12_000, Lane::Injections, 9).unwrap();
-        assert_eq!(followed.iter().map(|job| job.payload.as_str()).collect::<Vec<_>>(), ["event 1"]);
     }
 
     #[test]
@@ -490,51 +487,6 @@ mod tests {
         let mut db = Connection::open_in_memory().unwrap();
         db.execute_batch("PRAGMA user_version = 3").unwrap();
         assert_eq!(prepare(&mut db).unwrap(), Some(3));
-    }
-
-    #[test]
-    fn a_lane_gives_out_its_own_jobs_alone() {
-        let db = database(1);
-        push(&db, 0, &NewJob { lane: Lane::Injections, ..new_job(1) }).unwrap();
-        assert_eq!(super::claim(&db, 0, Lane::Injections, 9).unwrap().remove(0).payload, "event 1");
-        assert_eq!(claim(&db, 0, 9).unwrap().remove(0).payload, "event 0");
-    }
-
-    #[test]
-    fn a_job_that_was_discarded_is_gone_and_only_its_holder_can_do_it() {
-        let db = database(1);
-        let late = claim(&db, 0, 1).unwrap().remove(0);
-        let job = claim(&db, LEASE_MS, 1).unwrap().remove(0);
-        assert!(!discard(&db, &late.lease).unwrap());
-        assert!(discard(&db, &job.lease).unwrap());
-        assert_eq!(state(&db, LEASE_MS, &id(0)).unwrap(), TaskState::Unknown);
-        assert!(claim(&db, 9 * LEASE_MS, 1).unwrap().is_empty());
-    }
-
-    #[test]
-    fn no_five_minutes_see_more_injections_than_cognigy_takes() {
-        let db = database(0);
-        assert_eq!(allow_injection(&db, 0).unwrap(), None);
-        for _ in 1..1_000 {
-            assert_eq!(allow_injection(&db, 100_000).unwrap(), None);
-        }
-        assert_eq!(allow_injection(&db, 299_999).unwrap(), Some(Duration::from_millis(1)));
-        assert_eq!(allow_injection(&db, 300_000).unwrap(), None);
-        assert_eq!(allow_injection(&db, 300_000).unwrap(), Some(Duration::from_secs(100)));
-        // The clock is set back by an hour: nobody waits for longer than the span.
-        assert_eq!(allow_injection(&db, -3_300_000).unwrap(), Some(Duration::from_secs(300)));
-    }
-
-    #[test]
-    fn results_expire() {
-        let db = database(1);
-        let job = claim(&db, 0, 1).unwrap().remove(0);
-        finish(&db, 0, &job.lease, &result("r")).unwrap();
-        sweep(&db, 59_999).unwrap();
-        assert_eq!(state(&db, 59_999, &id(0)).unwrap(), TaskState::Finished(result("r")));
-        assert_eq!(state(&db, 60_000, &id(0)).unwrap(), TaskState::Unknown);
-        sweep(&db, 60_000).unwrap();
-        assert_eq!(db.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
     }
 
     #[test]

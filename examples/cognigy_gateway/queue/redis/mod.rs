@@ -7,6 +7,8 @@
 
 mod link;
 mod scripts;
+#[cfg(test)]
+mod tests;
 mod url;
 
 use std::{
@@ -100,6 +102,10 @@ impl Redis {
         let pending: Vec<(String, String, u64, i64)> = pending.query_async(redis).await?;
         if pending.is_empty() {
             return Ok(Vec::new());
+        }
+        if pending.len() == count {
+            // There may be more of them: the next look is due at once.
+            self.looked[lane as usize].0.store(0, Ordering::Relaxed);
         }
         let mut claim = cmd("XCLAIM");
         claim.arg(stream(lane)).arg(GROUP).arg(&self.consumer).arg(idle);
