@@ -6,6 +6,9 @@ use serde_json::value::RawValue;
 
 use crate::json;
 
+/// The characters of a name that a span holds.
+const MAX_NAME: usize = 256;
+
 /// An event of a dialog, as Cognigy posts it; its values are passed on as they were written.
 pub(crate) struct DialogEvent<'a> {
     conversation_id: &'a RawValue,
@@ -46,12 +49,12 @@ impl<'a> DialogEvent<'a> {
 
     /// The conversation, for a span.
     pub(crate) fn conversation_id(&self) -> Option<String> {
-        json::text(self.conversation_id)
+        json::text(self.conversation_id).map(shortened)
     }
 
     /// The node that the dialog stands at, for a span. One that is no name is left out: logs hold no bodies.
     pub(crate) fn current_node(&self) -> Option<String> {
-        json::text(self.current_node?)
+        json::text(self.current_node?).map(shortened)
     }
 
     /// The body of the customer lookup.
@@ -79,9 +82,25 @@ impl<'a> DialogEvent<'a> {
     }
 }
 
+/// Spans wait in memory, so none may be as large as a body.
+fn shortened(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(MAX_NAME) {
+        text.truncate(end);
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn spans_hold_a_name_as_far_as_it_is_one() {
+        let body = format!(r#"{{"conversationId":"{}","currentNode":{{"id":1}}}}"#, "ü".repeat(1000));
+        let event = DialogEvent::parse(body.as_bytes()).unwrap();
+        assert_eq!(event.conversation_id(), Some("ü".repeat(256)));
+        assert_eq!(event.current_node(), None);
+    }
 
     fn lookup(body: &str) -> Result<String, Invalid> {
         DialogEvent::parse(body.as_bytes()).map(|event| String::from_utf8(event.lookup().to_vec()).unwrap())

@@ -13,7 +13,7 @@ use portcullis::{
     breaker::{BreakerError, Circuit, CircuitBreakerLayer, HalfOpen},
     outcome::{AsRejection, Classify, Http, Outcome},
     retry::{Attempt, Backoff, Cause, Jitter, RetryError, RetryLayer, RetryPolicy, RetryPolicyBuilder},
-    time::Clock,
+    time::{Clock, Tick},
 };
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn, timeout::error::Elapsed,
@@ -27,6 +27,7 @@ use crate::{
     oauth::{self, Tokens},
     settings::{BaseUrl, Hidden, Settings},
     shutdown::pause,
+    telemetry::{SPANS, fail},
     trace::TraceContext,
 };
 
@@ -214,7 +215,7 @@ fn bearer(token: Option<HeaderValue>) -> impl Fn(Request) -> Request + Clone {
 }
 
 /// One attempt, with its span and its metrics.
-async fn attempt<S>(inner: S, request: Request) -> Result<Answer, CallError>
+async fn attempt<S>(inner: S, mut request: Request) -> Result<Answer, CallError>
 where
     S: Service<Request, Response = Answer, Error = BoxError>,
 {
@@ -228,17 +229,40 @@ where
         });
     }
     let span = info_span!(
+        target: SPANS,
         "downstream_api_call",
+        otel.kind = "client",
         http.request.method = Method::as_str(request.method()),
         url.full = %request.uri(),
         http.response.status_code = Empty,
-        retry.attempt = number,
+        retry.attempt = i64::from(number),
     );
+    if let Some(trace) = TraceContext::within(&span) {
+        trace.put(request.headers_mut());
+    }
     let clock = Clock::precise();
-    let began = clock.now();
+    let mut running = Running { span: &span, began: clock.now(), clock: &clock, cut: true };
     let result = inner.oneshot(request).instrument(span.clone()).await;
-    metrics::attempted(clock.now().since(began));
+    running.cut = false;
+    drop(running);
     span.in_scope(|| judge(&span, result))
+}
+
+/// An attempt that runs: however it ends, its duration counts, and being cut off is a failure.
+struct Running<'a> {
+    span: &'a Span,
+    clock: &'a Clock,
+    began: Tick,
+    cut: bool,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        metrics::attempted(self.clock.now().since(self.began));
+        if self.cut {
+            fail(self.span, "cancelled", "cut off before its answer".to_owned());
+        }
+    }
 }
 
 /// Says in the attempt's span how it ended.
@@ -246,18 +270,22 @@ fn judge(span: &Span, result: Result<Answer, BoxError>) -> Result<Answer, CallEr
     match result {
         Ok(answer) => {
             let status: StatusCode = answer.status();
-            span.record("http.response.status_code", status.as_u16());
+            span.record("http.response.status_code", i64::from(status.as_u16()));
             if status.is_client_error() || status.is_server_error() {
                 tracing::warn!(status = status.as_u16(), "the downstream answered with an error");
+                fail(span, status.as_str(), status.to_string());
             }
             Ok(answer)
         }
         Err(error) if error.is::<Elapsed>() => {
             tracing::warn!("the downstream did not answer in time");
+            fail(span, "timeout", "the downstream did not answer in time".to_owned());
             Err(CallError::Timeout)
         }
         Err(error) => {
-            tracing::warn!(error = causes(error.as_ref()), "the downstream cannot be reached");
+            let error = causes(error.as_ref());
+            tracing::warn!(error, "the downstream cannot be reached");
+            fail(span, "unreachable", error);
             Err(CallError::Unreachable)
         }
     }

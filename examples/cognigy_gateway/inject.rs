@@ -13,7 +13,7 @@ use portcullis::{
 use tower::{
     Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn, timeout::TimeoutLayer, util::BoxCloneSyncService,
 };
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, Span, info_span};
 
 use crate::{
     downstream,
@@ -22,6 +22,7 @@ use crate::{
     queue::{Job, Lane, Queue},
     settings::Settings,
     shutdown::{Phase, Shutdown, pause},
+    telemetry::{SPANS, fail},
     worker::{Next, Work, wait_for},
 };
 
@@ -129,9 +130,11 @@ impl Work for Injections {
     async fn perform(&self, job: &Job) -> Next {
         let failed = |why: &str| {
             tracing::warn!(why, "a result was not injected");
+            fail(&Span::current(), "not_injected", why.to_owned());
             Next::Discard { ending: NOT_INJECTED }
         };
-        let span = info_span!("inject_result");
+        let span = info_span!(target: SPANS, "inject_result", otel.kind = "consumer");
+        job.trace.enter(&span);
         let sent = async {
             if job.runs > self.settings.job_max_runs {
                 return failed("its gateway died each time it ran");

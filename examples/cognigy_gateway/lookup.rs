@@ -9,7 +9,7 @@ use portcullis::{
 };
 use serde_json::json;
 use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, Span, info_span};
 
 use crate::{
     dialog::DialogEvent,
@@ -18,6 +18,8 @@ use crate::{
     metrics,
     queue::{Job, JobResult, Lane, NewJob, TaskId},
     settings::Settings,
+    telemetry::{SPANS, fail},
+    trace::TraceContext,
     worker::{Next, Work, wait_for},
 };
 
@@ -36,18 +38,15 @@ impl Lookups {
         Self { stack: stack(client), downstream, settings }
     }
 
-    async fn look_up(&self, job: &Job, event: &DialogEvent<'_>) -> Result<Ending, Duration> {
-        let request = self.downstream.post("/v1/customer/lookup", event.lookup(), job.lease.id.as_str(), &job.trace);
+    async fn look_up(&self, job: &Job, event: &DialogEvent<'_>, trace: &TraceContext) -> Result<Ending, Duration> {
+        let request = self.downstream.post("/v1/customer/lookup", event.lookup(), job.lease.id.as_str(), trace);
         self.stack.clone().oneshot(request).await.or_else(|rejected| {
             match wait_for(&rejected, job, self.settings.job_circuit_wait) {
                 Some(wait) => {
                     tracing::info!(%rejected, "the job waits for the circuit");
                     Err(wait)
                 }
-                None => {
-                    tracing::warn!(%rejected, "the job falls back");
-                    Ok(Ending::Fallback)
-                }
+                None => Ok(fall_back(rejected.to_string())),
             }
         })
     }
@@ -62,19 +61,21 @@ impl Work for Lookups {
             return self.end(Ending::Fallback, None);
         };
         let span = info_span!(
+            target: SPANS,
             "process_dialog_event",
+            otel.kind = "consumer",
             cognigy.conversation_id = event.conversation_id(),
             cognigy.current_node = event.current_node(),
         );
+        let trace = job.trace.enter(&span);
         let run = async {
             if job.runs > self.settings.job_max_runs {
-                tracing::warn!(runs = job.runs - 1, "the job's gateway died each time it ran: the job falls back");
-                return Ok(Ending::Fallback);
+                return Ok(fall_back(format!("its gateway died each of the {} times it ran", job.runs - 1)));
             }
-            self.look_up(job, &event).await
+            self.look_up(job, &event, &trace).await
         };
         match run.instrument(span).await {
-            Ok(ending) => self.end(ending, Some((&event, job))),
+            Ok(ending) => self.end(ending, Some((&event, trace))),
             Err(wait) => Next::Wait(wait),
         }
     }
@@ -88,13 +89,13 @@ impl Work for Lookups {
 
 impl Lookups {
     /// The result, and what Cognigy is told of it where it wants to be.
-    fn end(&self, ending: Ending, of: Option<(&DialogEvent<'_>, &Job)>) -> Next {
+    fn end(&self, ending: Ending, of: Option<(&DialogEvent<'_>, TraceContext)>) -> Next {
         let result = ending.result(&self.settings);
-        let injection = of.filter(|_| self.settings.cognigy_inject_url.is_some()).map(|(event, job)| NewJob {
+        let injection = of.filter(|_| self.settings.cognigy_inject_url.is_some()).map(|(event, trace)| NewJob {
             id: TaskId::random(),
             lane: Lane::Injections,
             payload: event.injection(&result.body),
-            trace: job.trace.clone(),
+            trace,
         });
         Next::Finish { ending: ending.as_str(), result, then: injection }
     }
@@ -111,6 +112,13 @@ enum Ending {
     Fallback,
 }
 
+/// The fallback, which the job's span and its log tell of.
+fn fall_back(why: String) -> Ending {
+    tracing::warn!(why, "the job falls back");
+    fail(&Span::current(), "downstream_unavailable", why);
+    Ending::Fallback
+}
+
 /// Why a lookup brought no answer.
 #[derive(Debug)]
 enum Unanswered {
@@ -122,10 +130,7 @@ fn stack(client: Calls) -> Stack {
     let stack = ServiceBuilder::new()
         .layer(FallbackLayer::new(|why: Result<Ending, Unanswered>| match why {
             Err(Unanswered::Rejected(rejected)) => Err(rejected),
-            Err(Unanswered::Other(why)) => {
-                tracing::warn!(why, "the job falls back");
-                Ok(Ending::Fallback)
-            }
+            Err(Unanswered::Other(why)) => Ok(fall_back(why)),
             Ok(ending) => Ok(ending),
         }))
         .map_result(judge)

@@ -26,6 +26,7 @@ mod settings;
 mod shutdown;
 mod simulator;
 mod status;
+mod telemetry;
 mod trace;
 mod worker;
 
@@ -49,7 +50,7 @@ use crate::{
 };
 
 /// How long it may take to put broken-off jobs back.
-const PUT_BACK: Duration = Duration::from_secs(4);
+const PUT_BACK: Duration = Duration::from_secs(3);
 /// How often recorded metrics are moved into their buckets, and expired results deleted.
 const UPKEEP: Duration = Duration::from_secs(5);
 
@@ -101,7 +102,9 @@ async fn run(settings: Settings) -> Result<(), String> {
     let downstream = Arc::new(Downstream::new(&settings, base, http.clone()));
     let client = |deadline| downstream.client(&settings, &circuit, deadline).map_err(named("RETRY_"));
     let (proxy, jobs) = (client(settings.proxy_deadline)?, client(settings.job_timeout)?);
-    logging::init(&settings)?;
+    let spans = telemetry::provider(&settings, http.clone())
+        .map_err(|error| format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}"))?;
+    logging::init(&settings, spans.as_ref())?;
 
     let settings = Arc::new(settings);
     let places = settings.queue_concurrency;
@@ -143,6 +146,9 @@ async fn run(settings: Settings) -> Result<(), String> {
     if timeout(settings.shutdown_timeout, running.as_mut()).await.is_err() {
         phase.send_replace(Phase::Cut);
         let _ = timeout(PUT_BACK, running).await;
+    }
+    if let Some(spans) = spans {
+        telemetry::flush(spans).await;
     }
     Ok(())
 }

@@ -15,23 +15,31 @@ use tower::ServiceExt;
 use tracing::{Instrument, info_span};
 
 use crate::{
+    dialog::{DialogEvent, Invalid},
     downstream::{CallError, Failed},
     exchange::Answer,
-    json,
     queue::TaskId,
     routes::{Gateway, answer, raw},
+    telemetry::SPANS,
     trace::TraceContext,
 };
 
 pub(crate) async fn forward(gateway: Gateway, request: Request<VerifiedBody>) -> Response {
-    let trace = TraceContext::of(request.headers());
+    let trace = request.extensions().get::<TraceContext>().cloned().unwrap_or_default();
     let body = request.into_body().into_bytes();
-    if json::parse(&body).is_none() {
-        return answer(StatusCode::BAD_REQUEST, &json!({ "error": "invalid_json" }));
-    }
+    // What is no event goes on all the same, as long as it is JSON.
+    let event = match DialogEvent::parse(&body) {
+        Err(Invalid::Json) => return answer(StatusCode::BAD_REQUEST, &json!({ "error": Invalid::Json.as_str() })),
+        event => event.ok(),
+    };
+    let span = info_span!(
+        target: SPANS,
+        "process_dialog_event",
+        cognigy.conversation_id = event.as_ref().and_then(DialogEvent::conversation_id),
+        cognigy.current_node = event.as_ref().and_then(DialogEvent::current_node),
+    );
     let key = TaskId::random();
-    let request = gateway.downstream.post("/v2/process/cognigy", body, key.as_str(), &trace);
-    let span = info_span!("process_dialog_event");
+    let request = gateway.downstream.post("/v2/process/cognigy", body.clone(), key.as_str(), &trace);
     match gateway.client.oneshot(request).instrument(span).await {
         Ok(answer) => answered(answer),
         Err(failed) => unanswered(failed),

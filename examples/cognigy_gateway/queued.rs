@@ -13,7 +13,7 @@ use crate::{
 };
 
 pub(crate) async fn accept(gateway: Gateway, request: Request<VerifiedBody>) -> Response {
-    let trace = TraceContext::of(request.headers());
+    let trace = request.extensions().get::<TraceContext>().cloned().unwrap_or_default();
     let body = request.into_body().into_bytes();
     if let Err(invalid) = DialogEvent::parse(&body) {
         return answer(StatusCode::BAD_REQUEST, &json!({ "error": invalid.as_str() }));

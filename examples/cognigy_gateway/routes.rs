@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc};
 
 use axum::{
     Router,
-    extract::Request,
+    extract::{MatchedPath, Request},
     middleware::{Next, from_fn},
     response::{IntoResponse, Response},
     routing::{get, post_service},
@@ -16,13 +16,15 @@ use portcullis::{
 };
 use serde_json::{Value, json};
 use tower::{Layer, service_fn};
-use tracing::{Instrument, info_span};
+use tracing::{Instrument, Span, field::Empty, info_span};
 
 use crate::{
     downstream::{Calls, Downstream},
     health, metrics, proxied,
     queue::Queue,
     queued, status,
+    telemetry::{SPANS, fail},
+    trace::TraceContext,
 };
 
 /// What the routes share.
@@ -44,8 +46,8 @@ pub(crate) fn router(gateway: Gateway, signature: SignatureLayer) -> Router {
         .accept_credentials()
         .layer(service_fn(move |request| never(proxied::forward(forward.clone(), request))));
     Router::new()
-        .route(metrics::QUEUED, post_service(queued).layer(from_fn(verifying)))
-        .route(metrics::PROXIED, post_service(proxied).layer(from_fn(verifying)))
+        .route(metrics::QUEUED, post_service(queued).route_layer(from_fn(verifying)))
+        .route(metrics::PROXIED, post_service(proxied).route_layer(from_fn(verifying)))
         .route(metrics::STATUS, get(status::status))
         .route_layer(from_fn(metrics::count))
         .route("/health", get(health::health))
@@ -58,8 +60,25 @@ async fn never(handler: impl Future<Output = Response>) -> Result<Response, Infa
     Ok(handler.await)
 }
 
-async fn verifying(request: Request, next: Next) -> Response {
-    next.run(request).instrument(info_span!("verify_signature")).await
+/// The span of a webhook, from its first byte to its answer. The handler finds the trace in the request's extensions.
+async fn verifying(route: MatchedPath, mut request: Request, next: Next) -> Response {
+    let span = info_span!(
+        target: SPANS,
+        "verify_signature",
+        otel.kind = "server",
+        http.request.method = request.method().as_str(),
+        http.route = route.as_str(),
+        http.response.status_code = Empty,
+    );
+    let trace = TraceContext::of(request.headers()).enter(&span);
+    request.extensions_mut().insert(trace);
+    let response = next.run(request).instrument(span.clone()).await;
+    let status = response.status();
+    span.record("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        fail(&span, status.as_str(), status.to_string());
+    }
+    response
 }
 
 /// The answer to a refused webhook, which is the same for all that is wrong with a signature.
@@ -72,6 +91,7 @@ fn refuse(refusal: &Refusal) -> Response {
         // Nobody is there to read it.
         _ => "body_aborted",
     };
+    fail(&Span::current(), error, format!("the webhook was refused: {refusal}"));
     answer(refusal.status(), &json!({ "error": error }))
 }
 

@@ -152,6 +152,12 @@ pub(crate) struct Settings {
     /// Where the results of queued jobs are posted too, as Cognigy's inject API takes them
     #[arg(long, env, hide_env_values = true, value_parser = endpoint)]
     pub(crate) cognigy_inject_url: Option<Uri>,
+    /// Where spans go: the base URL of a collector that takes OTLP over HTTP [default: nowhere]
+    #[arg(long, env, hide_env_values = true, value_parser = collector)]
+    pub(crate) otel_exporter_otlp_endpoint: Option<String>,
+    /// The service that spans are of [default: cognigy-gateway]
+    #[arg(long, env)]
+    pub(crate) otel_service_name: Option<String>,
     /// How logs are written
     #[arg(long, env, default_value = "text")]
     pub(crate) log_format: LogFormat,
@@ -240,6 +246,16 @@ impl Settings {
         self.oauth_scope.as_deref().unwrap_or("api:customer:read")
     }
 
+    /// Where spans are posted, if anywhere.
+    pub(crate) fn collector(&self) -> Option<String> {
+        let base = self.otel_exporter_otlp_endpoint.as_deref().filter(|base| !base.is_empty())?;
+        Some(format!("{}/v1/traces", base.trim_end_matches('/')))
+    }
+
+    pub(crate) fn service_name(&self) -> &str {
+        self.otel_service_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("cognigy-gateway")
+    }
+
     /// Successes that close a half-open circuit.
     pub(crate) fn probe_successes(&self) -> u32 {
         self.breaker_probe_successes.unwrap_or(self.breaker_probes)
@@ -275,6 +291,15 @@ fn endpoint(text: &str) -> Result<Uri, String> {
     match (uri.scheme_str(), uri.authority()) {
         (Some("http" | "https"), Some(authority)) if !authority.as_str().contains('@') => Ok(uri),
         _ => Err("must be a URL that begins with http:// or https://, without credentials before its host".into()),
+    }
+}
+
+/// Reads the base URL of a collector; the specification takes an empty one as none.
+fn collector(text: &str) -> Result<String, String> {
+    match endpoint(text) {
+        Ok(uri) if uri.query().is_some() => Err("a base URL has no query".into()),
+        Err(error) if !text.is_empty() => Err(error),
+        _ => Ok(text.to_owned()),
     }
 }
 

@@ -24,3 +24,4 @@ mod retrying;
 mod settings;
 mod shutdown;
 mod support;
+mod telemetry;

@@ -1,5 +1,6 @@
 //! What every test needs: a running gateway, a downstream that does as it is told, and an HTTP client that can misbehave.
 
+mod collector;
 mod downstream;
 mod gateway;
 mod http;
@@ -11,6 +12,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 pub(crate) use self::{
+    collector::{Collector, Exported},
     downstream::{Answer, Downstream, End, refused},
     gateway::{Gateway, SECRET, Setup, proxied},
     http::{Message, Request, read_message},
