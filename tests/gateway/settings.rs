@@ -264,6 +264,8 @@ async fn the_help_lists_every_setting_with_its_default() {
         ("HEALTH_PROBE_INTERVAL", "10s"),
         ("FALLBACK_NODE", "default_fallback_branch"),
         ("SUCCESS_NODE", "continue_dialog"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
+        ("OTEL_SERVICE_NAME", "cognigy-gateway"),
         ("LOG_FORMAT", "text"),
     ];
     for (name, default) in settings {
