@@ -101,9 +101,7 @@ async fn export(http: Client, request: Request<Bytes>, failing: Arc<AtomicBool>)
         Err(error) => Some(causes(error.as_ref())),
     };
     match (&trouble, failing.swap(trouble.is_some(), Ordering::Relaxed)) {
-        (Some(why), false) => {
-            tracing::warn!(why, "spans cannot be exported, and are lost until the collector takes them")
-        }
+        (Some(why), false) => tracing::warn!(why, "spans cannot be exported, and are lost meanwhile"),
         (None, true) => tracing::info!("the collector takes spans again"),
         _ => {}
     }
