@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Downstream, Request, SECRET, Setup, eventually, proxied, sign};
+use crate::support::{Answer, Downstream, Request, SECRET, Setup, eventually, millis_of, proxied, sign};
 
 #[tokio::test]
 async fn a_fresh_gateway_is_well() {
@@ -59,6 +59,55 @@ async fn a_path_makes_no_series_of_its_own() {
     }
     let metrics = gateway.get("/metrics").await;
     assert!(!metrics.text().contains(&task) && !metrics.text().contains("made-up"), "{}", metrics.text());
+}
+
+#[tokio::test]
+async fn neither_a_method_nor_an_answer_of_the_downstream_makes_a_series_of_its_own() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let gateway = Setup::new(downstream.url()).start().await;
+    gateway.job().await;
+    let series = async || {
+        let metrics = gateway.get("/metrics").await;
+        metrics.text().lines().filter_map(|line| line.rsplit_once(' ')).map(|(name, _)| name.to_owned()).collect()
+    };
+    let before: Vec<String> = series().await;
+    for method in ["GET", "PUT", "BREW", "MADE-UP"] {
+        for path in ["/webhooks/cognigy", "/webhook/cognigy", "/webhooks/cognigy/status/1"] {
+            gateway.send(Request::new(method, path)).await;
+        }
+    }
+    for status in [301, 418, 499, 501, 599] {
+        downstream.always(Answer::status(status));
+        gateway.call().await;
+    }
+    let new: Vec<_> = series().await.into_iter().filter(|series| !before.contains(series)).collect();
+    // Not allowed is one more answer of a route.
+    assert!(new.iter().all(|series| series.contains("status=\"405\"")), "{new:?}");
+    assert_eq!(new.len(), 3, "{new:?}");
+}
+
+#[tokio::test]
+async fn each_metric_says_what_it_is() {
+    let downstream = Downstream::start(Answer::ok().after(millis_of(60))).await;
+    let gateway = Setup::new(downstream.url()).start().await;
+    gateway.call().await;
+    let metrics = gateway.get("/metrics").await;
+    for (name, kind) in [
+        ("cognigy_webhook_requests_total", "counter"),
+        ("cognigy_webhook_retries_total", "counter"),
+        ("cognigy_webhook_fallbacks_total", "counter"),
+        ("cognigy_inject_failures_total", "counter"),
+        ("cognigy_circuit_breaker_trips_total", "counter"),
+        ("cognigy_circuit_breaker_state", "gauge"),
+        ("cognigy_downstream_duration_seconds", "histogram"),
+    ] {
+        let has = |line: &str| metrics.text().lines().any(|found| found.starts_with(line));
+        assert!(has(&format!("# TYPE {name} {kind}")), "{name} in\n{}", metrics.text());
+        assert!(has(&format!("# HELP {name} ")), "{name} in\n{}", metrics.text());
+    }
+    // In seconds: the call took longer than 50 ms, and less than the default limit of an attempt.
+    let bucket = async |le| gateway.metric("cognigy_downstream_duration_seconds_bucket", &[("le", le)]).await;
+    assert_eq!((bucket("0.05").await, bucket("10").await), (0.0, 1.0));
 }
 
 #[tokio::test]

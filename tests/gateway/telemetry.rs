@@ -296,6 +296,31 @@ async fn spans_are_flushed_at_the_end() {
 }
 
 #[tokio::test]
+async fn a_job_that_another_gateway_runs_again_stays_in_its_trace() {
+    let downstream = Downstream::start(Answer::hang()).await;
+    let collector = Collector::start().await;
+    let setup = collector.takes(Setup::new(downstream.url())).set("SHUTDOWN_TIMEOUT", "100ms");
+    let mut gateway = setup.start().await;
+    let task = gateway.enqueue(EVENT).await;
+    downstream.called(1).await;
+    gateway.signal("TERM").await;
+    assert_eq!(gateway.exit(millis_of(10_000)).await, Some(0));
+    downstream.always(Answer::ok());
+    let gateway = setup.start().await;
+    assert_eq!(gateway.result(&task).await.status(), 200);
+
+    let verify = collector.one("verify_signature").await;
+    let runs = collector.named("process_dialog_event", 2).await;
+    let attempts = collector.named("downstream_api_call", 2).await;
+    for (run, attempt) in runs.iter().zip(&attempts) {
+        assert_eq!((&run.trace, &run.parent), (&verify.trace, &verify.id));
+        assert_eq!((&attempt.trace, &attempt.parent), (&verify.trace, &run.id));
+    }
+    attempts[0].assert_failed("cancelled");
+    attempts[1].assert_well();
+}
+
+#[tokio::test]
 async fn a_collector_that_is_away_or_hangs_costs_nothing() {
     let (nowhere, _socket) = refused();
     let hanging = Collector::answering(Answer::hang()).await;
