@@ -348,6 +348,20 @@ async fn a_collector_that_is_away_or_hangs_costs_nothing() {
 }
 
 #[tokio::test]
+async fn a_collector_that_hung_is_given_the_next_spans() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let collector = Collector::start().await;
+    collector.next(Answer::hang());
+    let gateway = collector.takes(Setup::new(downstream.url())).start().await;
+    gateway.proxy("{}").await;
+    eventually("an export that hangs", async || (collector.requests().len() == 1).then_some(())).await;
+    gateway.proxy(EVENT).await;
+    // After the ten seconds that an export may take.
+    eventually("another export", async || (collector.requests().len() > 1).then_some(())).await;
+    assert!(collector.spans().iter().any(|span| span.attributes.get("cognigy.conversation_id") == Some(&json!("c-1"))));
+}
+
+#[tokio::test]
 async fn a_collector_that_refuses_is_told_of_once_and_taken_back() {
     let downstream = Downstream::start(Answer::ok()).await;
     let collector = Collector::answering(Answer::status(400)).await;

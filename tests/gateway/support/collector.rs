@@ -62,6 +62,11 @@ impl Collector {
         self.0.always(answer);
     }
 
+    /// The next request is answered so.
+    pub(crate) fn next(&self, answer: Answer) {
+        self.0.next([answer]);
+    }
+
     pub(crate) fn url(&self) -> String {
         self.0.url()
     }
