@@ -94,7 +94,7 @@ impl Redis {
         due && !failed
     }
 
-    /// Claims jobs whose lease has ended.
+    /// Claims jobs whose lease has ended. `XAUTOCLAIM` does not say how often they were handed out, which fences.
     async fn overdue(&self, redis: &mut MultiplexedConnection, lane: Lane, count: usize) -> RedisResult<Vec<Lease>> {
         let idle = millis(LEASE);
         let mut pending = cmd("XPENDING");
