@@ -28,7 +28,7 @@ impl Rejected {
     /// What opened the circuit; `None` where it has closed since.
     #[must_use]
     pub const fn tripped(&self) -> Option<Trip> {
-        self.refusal.trip
+        self.refusal.cause.trip()
     }
 
     /// The time after which the circuit lets calls through again, zero where it would already.
@@ -44,7 +44,7 @@ impl Rejected {
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "circuit {} let no call through", self.circuit)?;
-        if let Some(trip) = self.refusal.trip {
+        if let Some(trip) = self.refusal.cause.trip() {
             write!(f, ": {trip}")?;
         }
         match self.refusal.retry_after {

@@ -10,9 +10,10 @@ use pin_project_lite::pin_project;
 
 use super::{
     error::{BreakerError, Rejected},
-    permit::Permit,
+    machine::Ending,
+    permit::{Admission, OnPanic},
 };
-use crate::outcome::Classify;
+use crate::outcome::{Classify, Outcome};
 
 pin_project! {
     /// The future of a [`CircuitBreaker`](super::CircuitBreaker): the call, or its rejection.
@@ -40,8 +41,9 @@ impl<F, C> ResponseFuture<F, C> {
         Self { state: State::Rejected { rejected } }
     }
 
-    pub(super) const fn calling(call: F, permit: Permit, classify: C) -> Self {
-        Self { state: State::Calling { calling: Calling::new(call, permit, classify) } }
+    #[inline]
+    pub(super) const fn calling(call: F, admission: Option<Admission>, classify: C) -> Self {
+        Self { state: State::Calling { calling: Calling::new(call, admission, classify) } }
     }
 }
 
@@ -52,6 +54,7 @@ where
 {
     type Output = Result<Res, BreakerError<Err>>;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().state.project() {
             StateProj::Rejected { rejected } => Poll::Ready(Err(BreakerError::Rejected(*rejected))),
@@ -61,29 +64,30 @@ where
 }
 
 pin_project! {
-    /// A call under way with its permit, which hears of a result, a panic and a drop.
+    /// A call under way with its admission, which hears of a result, a panic and a drop.
     #[derive(Debug)]
     pub(super) struct Calling<F, C> {
         #[pin]
         call: F,
         // `None` once the call is settled.
-        permit: Option<Permit>,
+        admission: Option<Admission>,
         classify: C,
     }
 
     impl<F, C> PinnedDrop for Calling<F, C> {
         fn drop(this: Pin<&mut Self>) {
-            // Not left to the permit: a call that is dropped because something else panics has not failed.
-            if let Some(permit) = this.project().permit.take() {
-                permit.cancel();
+            // Also while something else panics: this call has not failed.
+            if let Some(admission) = this.project().admission.take() {
+                admission.settle(Ending::Dropped);
             }
         }
     }
 }
 
 impl<F, C> Calling<F, C> {
-    pub(super) const fn new(call: F, permit: Permit, classify: C) -> Self {
-        Self { call, permit: Some(permit), classify }
+    #[inline]
+    pub(super) const fn new(call: F, admission: Option<Admission>, classify: C) -> Self {
+        Self { call, admission, classify }
     }
 }
 
@@ -94,18 +98,24 @@ where
 {
     type Output = F::Output;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        // On the stack while code that is not ours runs: a panic there drops it, and so settles it as a failure.
-        let permit = this.permit.take();
-        let Poll::Ready(result) = this.call.poll(cx) else {
-            *this.permit = permit;
-            return Poll::Pending;
+        let admission = this.admission;
+        let mut settle = |outcome| {
+            if let Some(admission) = admission.take() {
+                admission.settle(Ending::Finished(outcome));
+            }
         };
-        let outcome = this.classify.classify(result.as_ref());
-        if let Some(permit) = permit {
-            permit.settle(outcome);
-        }
-        Poll::Ready(result)
+        let guard = OnPanic(|| settle(Outcome::Failure));
+        let polled = this.call.poll(cx).map(|result| {
+            let outcome = this.classify.classify(result.as_ref());
+            (result, outcome)
+        });
+        guard.disarm();
+        polled.map(|(result, outcome)| {
+            settle(outcome);
+            result
+        })
     }
 }

@@ -1,16 +1,21 @@
 //! The states of a circuit, and every step between them. Time is an argument, and nothing here waits, locks or tells.
+//!
+//! What a closed circuit counts is kept here only where it has to be: else it is kept in [stripes](super::stripes), and the
+//! verdict comes from there.
 
 use std::time::Duration;
 
 use super::{
+    cause::Cause,
     rules::{Rules, Trip},
     settings::HalfOpen,
     snapshot::{Snapshot, State},
     window::{Call, Counts, Length, Window},
+    word::{Control, Gate},
 };
 use crate::{
     outcome::Outcome,
-    time::{Tick, nanos},
+    time::Tick,
 };
 
 /// What a circuit is told to do; it does not change.
@@ -18,9 +23,47 @@ use crate::{
 pub(super) struct Plan {
     pub(super) rules: Rules,
     pub(super) window: Length,
-    pub(super) slow_call: Option<Duration>,
+    /// A call that takes longer is slow; the last moment where none is.
+    pub(super) slow_call: u64,
     pub(super) open_for: Duration,
     pub(super) half_open: HalfOpen,
+}
+
+impl Plan {
+    /// Whether what is counted depends on the order of all calls, or every success changes it: then it is kept in one place.
+    pub(super) const fn counts_in_order(&self) -> bool {
+        matches!(self.window, Length::Calls(_)) || self.rules.mean_latency.is_some()
+    }
+
+    /// Whether anything depends on how long a call takes.
+    pub(super) const fn measures_latency(&self) -> bool {
+        self.slow_call < u64::MAX || self.rules.mean_latency.is_some()
+    }
+
+    /// The shortest span that is measured.
+    pub(super) fn shortest_span(&self) -> Duration {
+        let window = match self.window {
+            Length::Time(span) => Some(span),
+            Length::Calls(_) => None,
+        };
+        [window, Some(Duration::from_nanos(self.slow_call)), self.rules.mean_latency]
+            .into_iter()
+            .flatten()
+            .fold(self.open_for.min(self.half_open.timeout), Duration::min)
+    }
+
+    /// What a call counts as that ended so after `nanos`; `None` for one that is not counted.
+    pub(super) const fn call(&self, ending: Ending, nanos: u64) -> Option<Call> {
+        let slow = nanos > self.slow_call;
+        let failed = match ending {
+            Ending::Finished(Outcome::Success) => false,
+            Ending::Finished(Outcome::Failure) => true,
+            // A timeout outside the breaker drops the call; it must not hide that the service has stopped answering.
+            Ending::Dropped if slow => true,
+            Ending::Finished(Outcome::Ignored) | Ending::Dropped => return None,
+        };
+        Some(Call { failed, slow, nanos })
+    }
 }
 
 /// How an admitted call ended.
@@ -41,7 +84,7 @@ pub(super) struct Change {
 /// Why a call was not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    pub(super) trip: Option<Trip>,
+    pub(super) cause: Cause,
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -65,6 +108,10 @@ struct Probes {
 }
 
 impl Probes {
+    const fn has_place(&self, plan: &Plan) -> bool {
+        self.taken < plan.half_open.permits && self.in_flight < plan.half_open.max_concurrent
+    }
+
     fn counts(&self) -> Counts {
         Counts {
             calls: u64::from(self.successes + self.failures),
@@ -75,74 +122,83 @@ impl Probes {
     }
 }
 
+/// What a closed circuit counts under the lock.
 #[derive(Debug)]
-pub(super) struct Machine {
-    plan: Plan,
-    phase: Phase,
-    /// Counts the changes of state: an outcome is heard only in the epoch that admitted its call.
-    epoch: u64,
+struct Ledger {
     window: Window,
     /// Failures since the last success.
     run: u32,
+}
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    phase: Phase,
+    /// Counts the changes of state: an outcome is heard only in the generation that admitted its call.
+    generation: u64,
+    /// `None` where the stripes count.
+    ledger: Option<Box<Ledger>>,
     /// What opened the circuit last, and the counts of that moment.
     tripped: Option<(Trip, Counts)>,
     opened: u64,
 }
 
 impl Machine {
-    pub(super) fn new(plan: Plan) -> Self {
-        Self {
-            plan,
-            phase: Phase::Closed,
-            epoch: 0,
-            window: Window::new(plan.window),
-            run: 0,
-            tripped: None,
-            opened: 0,
-        }
+    pub(super) fn new(plan: &Plan) -> Self {
+        let ledger = plan.counts_in_order().then(|| Box::new(Ledger { window: Window::new(plan.window), run: 0 }));
+        Self { phase: Phase::Closed, generation: 0, ledger, tripped: None, opened: 0 }
     }
 
     /// Half-open ⇒ open, where the period has ended without a verdict.
     ///
     /// The circuit opens at the moment the period ended, however late that is noticed, so that nobody has to watch it.
-    pub(super) fn expire(&mut self, now: Tick) -> Option<Change> {
+    pub(super) fn expire(&mut self, plan: &Plan, now: Tick) -> Option<Change> {
         match self.phase {
             Phase::HalfOpen { until, probes } if now >= until => {
-                let trip = Trip::HalfOpenTimeout { after: self.half_open_timeout() };
-                Some(self.open(until, trip, probes.counts()))
+                let trip = Trip::HalfOpenTimeout { after: plan.half_open.timeout };
+                Some(self.open(plan, until, trip, probes.counts()))
             }
             _ => None,
         }
     }
 
-    pub(super) const fn half_open_timeout(&self) -> Duration {
-        self.plan.half_open.timeout
+    /// What threads read without the lock.
+    pub(super) fn control(&self, plan: &Plan) -> Control {
+        let gate = match self.phase {
+            Phase::Closed => Gate::Counting,
+            Phase::Open { .. } => Gate::Open,
+            Phase::HalfOpen { probes, .. } if probes.has_place(plan) => Gate::Ask,
+            Phase::HalfOpen { .. } => Gate::Full,
+        };
+        Control::new(self.generation, gate)
     }
 
-    pub(super) const fn is_closed(&self) -> bool {
-        matches!(self.phase, Phase::Closed)
-    }
-
-    /// Whether a call at `now` would be let through.
-    pub(super) fn would_admit(&self, now: Tick) -> bool {
-        let HalfOpen { permits, max_concurrent, .. } = self.plan.half_open;
+    /// The moment until which the state stays what it is unless an outcome changes it.
+    pub(super) const fn until(&self) -> Tick {
         match self.phase {
-            Phase::Closed => true,
-            Phase::Open { until } => now >= until,
-            Phase::HalfOpen { probes, .. } => probes.taken < permits && probes.in_flight < max_concurrent,
+            Phase::Closed => Tick::from_nanos(u64::MAX),
+            Phase::Open { until } | Phase::HalfOpen { until, .. } => until,
         }
     }
 
-    /// Asks for admission; the answer is the epoch that the call belongs to. Open ⇒ half-open happens here.
-    pub(super) fn admit(&mut self, now: Tick) -> (Result<u64, Refusal>, Option<Change>) {
-        if !self.would_admit(now) {
-            return (Err(self.refusal(now)), None);
+    /// Whether a call at `now` would be let through.
+    pub(super) fn would_admit(&self, plan: &Plan, now: Tick) -> bool {
+        match self.phase {
+            Phase::Closed => true,
+            Phase::Open { until } => now >= until,
+            Phase::HalfOpen { probes, .. } => probes.has_place(plan),
+        }
+    }
+
+    /// Asks for admission; the answer is the generation that the call belongs to. Open ⇒ half-open happens here.
+    pub(super) fn admit(&mut self, plan: &Plan, now: Tick) -> (Result<u64, Refusal>, Option<Change>) {
+        if !self.would_admit(plan, now) {
+            return (Err(self.refusal(plan, now)), None);
         }
         let change = match &mut self.phase {
             Phase::Closed => None,
             Phase::Open { .. } => {
                 let probes = Probes { taken: 1, in_flight: 1, ..Probes::default() };
-                Some(self.enter(Phase::HalfOpen { until: now.after(self.half_open_timeout()), probes }))
+                Some(self.enter(Phase::HalfOpen { until: now.after(plan.half_open.timeout), probes }))
             }
             Phase::HalfOpen { probes, .. } => {
                 probes.taken += 1;
@@ -150,49 +206,55 @@ impl Machine {
                 None
             }
         };
-        (Ok(self.epoch), change)
+        (Ok(self.generation), change)
     }
 
     /// The refusal of a call at `now`.
-    pub(super) fn refusal(&self, now: Tick) -> Refusal {
-        let retry_after = if self.would_admit(now) { Some(Duration::ZERO) } else { self.retry_after(now) };
-        Refusal { trip: self.trip(), retry_after }
+    pub(super) fn refusal(&self, plan: &Plan, now: Tick) -> Refusal {
+        let retry_after = if self.would_admit(plan, now) { Some(Duration::ZERO) } else { self.retry_after(now) };
+        Refusal { cause: self.tripped().into(), retry_after }
     }
 
-    /// Hears how a call of `epoch` ended, `took` after it was admitted.
-    pub(super) fn settle(&mut self, epoch: u64, ending: Ending, took: Duration, now: Tick) -> Option<Change> {
-        if epoch != self.epoch {
+    /// Hears how a call of `generation` ended; `call` is `None` where it is not counted.
+    pub(super) fn settle(&mut self, plan: &Plan, generation: u64, call: Option<Call>, now: Tick) -> Option<Change> {
+        if generation != self.generation {
             return None;
         }
-        let slow = self.plan.slow_call.is_some_and(|limit| took > limit);
-        let failed = match ending {
-            Ending::Finished(Outcome::Success) => Some(false),
-            Ending::Finished(Outcome::Failure) => Some(true),
-            // A timeout outside the breaker drops the call; it must not hide that the service has stopped answering.
-            Ending::Dropped if slow => Some(true),
-            Ending::Finished(Outcome::Ignored) | Ending::Dropped => None,
-        };
-        let call = failed.map(|failed| Call { failed, slow, nanos: nanos(took) });
         match self.phase {
-            Phase::Closed => self.settle_closed(call?, now),
-            Phase::HalfOpen { until, probes } => self.settle_probe(call, until, probes, now),
-            // Nothing is admitted in an epoch that is open.
+            Phase::Closed => self.settle_closed(plan, call?, now),
+            Phase::HalfOpen { until, probes } => self.settle_probe(plan, call, until, probes, now),
+            // Nothing is admitted in a generation that is open.
             Phase::Open { .. } => None,
         }
     }
 
-    /// Closed ⇒ closed or open.
-    fn settle_closed(&mut self, call: Call, now: Tick) -> Option<Change> {
-        self.run = if call.failed { self.run.saturating_add(1) } else { 0 };
-        self.window.record(now, call);
-        let counts = self.window.counts(now);
-        let trip = self.plan.rules.judge(self.run, &counts)?;
-        Some(self.open(now, trip, counts))
+    /// Closed ⇒ closed or open, where the ledger counts.
+    fn settle_closed(&mut self, plan: &Plan, call: Call, now: Tick) -> Option<Change> {
+        let ledger = self.ledger.as_mut()?;
+        ledger.run = if call.failed { ledger.run.saturating_add(1) } else { 0 };
+        ledger.window.record(now, call);
+        let counts = ledger.window.counts(now);
+        let trip = plan.rules.judge(ledger.run, &counts)?;
+        Some(self.open(plan, now, trip, counts))
+    }
+
+    /// Closed ⇒ open, where the stripes count and `counts` of them broke a rule in `generation`.
+    pub(super) fn trip(&mut self, plan: &Plan, generation: u64, now: Tick, (trip, counts): (Trip, Counts)) -> Option<Change> {
+        // Another thread may have come first.
+        let stands = generation == self.generation && matches!(self.phase, Phase::Closed);
+        stands.then(|| self.open(plan, now, trip, counts))
     }
 
     /// Half-open ⇒ half-open, closed or open.
-    fn settle_probe(&mut self, call: Option<Call>, until: Tick, mut probes: Probes, now: Tick) -> Option<Change> {
-        let HalfOpen { permits, successes, .. } = self.plan.half_open;
+    fn settle_probe(
+        &mut self,
+        plan: &Plan,
+        call: Option<Call>,
+        until: Tick,
+        mut probes: Probes,
+        now: Tick,
+    ) -> Option<Change> {
+        let HalfOpen { permits, successes, .. } = plan.half_open;
         probes.in_flight -= 1;
         match call {
             None => probes.taken -= 1,
@@ -210,7 +272,7 @@ impl Machine {
             return Some(self.close());
         }
         let lost = probes.failures > permits - successes;
-        lost.then(|| self.open(now, Trip::Probes { failures: probes.failures, permits }, probes.counts()))
+        lost.then(|| self.open(plan, now, Trip::Probes { failures: probes.failures, permits }, probes.counts()))
     }
 
     /// Any ⇒ closed, by hand.
@@ -220,26 +282,28 @@ impl Machine {
     }
 
     fn close(&mut self) -> Change {
-        self.window.clear();
-        self.run = 0;
+        if let Some(ledger) = &mut self.ledger {
+            ledger.window.clear();
+            ledger.run = 0;
+        }
         self.tripped = None;
         self.enter(Phase::Closed)
     }
 
-    fn open(&mut self, since: Tick, trip: Trip, counts: Counts) -> Change {
+    fn open(&mut self, plan: &Plan, since: Tick, trip: Trip, counts: Counts) -> Change {
         self.tripped = Some((trip, counts));
         self.opened += 1;
-        self.enter(Phase::Open { until: since.after(self.plan.open_for) })
+        self.enter(Phase::Open { until: since.after(plan.open_for) })
     }
 
     fn enter(&mut self, phase: Phase) -> Change {
         let from = self.state();
         self.phase = phase;
-        self.epoch += 1;
-        Change { from, to: self.state(), trip: self.trip() }
+        self.generation += 1;
+        Change { from, to: self.state(), trip: self.tripped() }
     }
 
-    fn trip(&self) -> Option<Trip> {
+    pub(super) fn tripped(&self) -> Option<Trip> {
         self.tripped.map(|(trip, _)| trip)
     }
 
@@ -258,20 +322,22 @@ impl Machine {
         }
     }
 
-    pub(super) fn snapshot(&self, now: Tick) -> Snapshot {
-        let counts = match (self.phase, self.tripped) {
-            (Phase::HalfOpen { probes, .. }, _) => probes.counts(),
-            (Phase::Open { .. }, Some((_, counts))) => counts,
-            _ => self.window.counts(now),
+    /// `window` counts the calls of the generation that it is given, where the ledger does not.
+    pub(super) fn snapshot(&self, plan: &Plan, now: Tick, window: impl FnOnce(u64) -> Counts) -> Snapshot {
+        let counts = match (self.phase, self.tripped, &self.ledger) {
+            (Phase::HalfOpen { probes, .. }, ..) => probes.counts(),
+            (Phase::Open { .. }, Some((_, counts)), _) => counts,
+            (.., Some(ledger)) => ledger.window.counts(now),
+            _ => window(self.generation),
         };
         Snapshot {
             state: self.state(),
             calls: counts.calls,
             failures: counts.failures,
             slow: counts.slow,
-            mean_latency: counts.mean_latency(),
+            mean_latency: plan.rules.mean_latency.and_then(|_| counts.mean_latency()),
             retry_after: self.retry_after(now),
-            tripped: self.trip(),
+            tripped: self.tripped(),
             opened: self.opened,
         }
     }

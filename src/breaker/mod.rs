@@ -80,19 +80,31 @@
 //!
 //! # What it costs
 //!
-//! A closed circuit reads its clock twice a call, and takes a lock twice, through the layer three times, for a few dozen
-//! nanoseconds each. A rejection takes the lock, through the layer twice, and writes nothing under it. Neither allocates;
-//! a box is made only where a call has to wait for the inner service to become ready. The cost does not grow with the calls in
-//! the window. `cargo bench --bench breaker` measures it on one thread, beside the clock's own cost.
+//! Closed, a call loads one word that others seldom write, and counts in one that its thread shares with few: no lock and no
+//! allocation. It reads the clock once, and twice where it is measured; the [coarse clock](crate::time::Clock::coarse) is the
+//! default where it is fine enough. A failure or a slow call also takes a look at the whole window, and so does the first
+//! success of each tenth of it. A rejection by an open circuit writes nothing. Through the layer, most of the cost is that of
+//! the reference that a call holds to its circuit: [`Circuit::leak`] is the way without.
+//!
+//! Half-open, calls take a lock. So do they, once each, with a count window, which is an order over all calls, and with the rule
+//! for mean latency, where each success changes the verdict.
+//!
+//! What a call costs does not grow with the calls in the window. `cargo bench --bench breaker` measures it beside the floor.
 
 mod layer; // what the user stacks
 mod service; // readiness, then a permit
 mod future; // the call under way
 mod permit; // says how it ended
-mod circuit; // the one that synchronises
+mod circuit; // the handle: reads the clock, and tells of changes
+mod shared; // the one that synchronises
+mod stripes; // what happened lately, by time, without a lock
+mod word; // several numbers in one
+mod sync; // atomics
+mod threads; // which stripe
 mod machine; // states and steps
 mod rules; // what trips
-mod window; // what happened lately
+mod cause; // what tripped, as plain numbers
+mod window; // what happened lately, in order
 mod settings; // what the user chose
 mod name; // who it is
 mod snapshot; // how it looks from outside

@@ -1,9 +1,12 @@
 //! The right to make one call.
 
-use std::thread;
+use std::{mem, thread};
 
-use super::{circuit::Circuit, machine::Ending};
-use crate::{outcome::Outcome, time::Tick};
+use super::{
+    circuit::{Circuit, Ticket},
+    machine::Ending,
+};
+use crate::outcome::Outcome;
 
 /// The right to make one call, and the duty to say how it ended.
 ///
@@ -27,24 +30,50 @@ use crate::{outcome::Outcome, time::Tick};
 /// ```
 #[derive(Debug)]
 #[must_use = "a permit that is dropped counts as a cancelled call"]
-pub struct Permit {
+pub struct Permit(
     /// `None` once it is settled.
-    circuit: Option<Circuit>,
-    epoch: u64,
-    started: Tick,
+    Option<Admission>,
+);
+
+/// A permit that does not settle itself: whoever holds it has to.
+#[derive(Debug)]
+pub(super) struct Admission {
+    circuit: Circuit,
+    ticket: Ticket,
+}
+
+impl Admission {
+    #[inline]
+    pub(super) const fn new(circuit: Circuit, ticket: Ticket) -> Self {
+        Self { circuit, ticket }
+    }
+
+    #[inline]
+    pub(super) fn settle(self, ending: Ending) {
+        self.circuit.core().settle(self.ticket, ending);
+    }
 }
 
 impl Permit {
-    pub(super) const fn new(circuit: Circuit, epoch: u64, started: Tick) -> Self {
-        Self { circuit: Some(circuit), epoch, started }
+    #[inline]
+    pub(super) const fn new(admission: Admission) -> Self {
+        Self(Some(admission))
+    }
+
+    /// What is left of the permit, which then settles nothing.
+    #[inline]
+    pub(super) fn into_admission(mut self) -> Option<Admission> {
+        self.0.take()
     }
 
     /// The call succeeded.
+    #[inline]
     pub fn success(self) {
         self.settle(Outcome::Success);
     }
 
     /// The call failed.
+    #[inline]
     pub fn failure(self) {
         self.settle(Outcome::Failure);
     }
@@ -55,6 +84,7 @@ impl Permit {
     }
 
     /// The call ended with this outcome. An ignored one gives a half-open place back.
+    #[inline]
     pub fn settle(mut self, outcome: Outcome) {
         self.end(Ending::Finished(outcome));
     }
@@ -64,16 +94,36 @@ impl Permit {
         self.end(Ending::Dropped);
     }
 
+    #[inline]
     fn end(&mut self, ending: Ending) {
-        if let Some(circuit) = self.circuit.take() {
-            circuit.settle(self.epoch, ending, self.started);
+        if let Some(admission) = self.0.take() {
+            admission.settle(ending);
         }
     }
 }
 
 impl Drop for Permit {
+    #[inline]
     fn drop(&mut self) {
-        let panicking = thread::panicking();
-        self.end(if panicking { Ending::Finished(Outcome::Failure) } else { Ending::Dropped });
+        if self.0.is_some() {
+            let panicking = thread::panicking();
+            self.end(if panicking { Ending::Finished(Outcome::Failure) } else { Ending::Dropped });
+        }
+    }
+}
+
+/// Does it unless it is disarmed: while code runs that is not ours, and may panic.
+pub(super) struct OnPanic<F: FnMut()>(pub(super) F);
+
+impl<F: FnMut()> OnPanic<F> {
+    #[inline]
+    pub(super) fn disarm(self) {
+        mem::forget(self);
+    }
+}
+
+impl<F: FnMut()> Drop for OnPanic<F> {
+    fn drop(&mut self) {
+        self.0();
     }
 }

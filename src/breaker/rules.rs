@@ -2,7 +2,7 @@
 
 use std::{fmt, time::Duration};
 
-use super::window::Counts;
+use super::{window::Counts, word::Horizon};
 
 /// The parts of a rate: rates are compared as integers, so one billion is their finest step.
 const WHOLE: u32 = 1_000_000_000;
@@ -18,6 +18,15 @@ impl Rate {
         let parts = (rate * f64::from(WHOLE) + 1e-3).floor();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 10⁹")]
         (rate <= 1.0 && parts >= 1.0).then_some(Self(parts as u32))
+    }
+
+    /// In billionths.
+    pub(super) const fn parts(self) -> u32 {
+        self.0
+    }
+
+    pub(super) const fn from_parts(parts: u32) -> Self {
+        Self(parts)
     }
 
     /// The rate as a number from 0 to 1.
@@ -137,6 +146,21 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    /// The bucket from which on a success can break a rule, while nothing bad is recorded and `counts`, of a window that
+    /// ends with `bucket`, break none.
+    pub(super) fn horizon(&self, counts: &Counts, bucket: u64) -> u64 {
+        let no_rate = self.failure_rate.is_none() && self.slow_call_rate.is_none();
+        if no_rate || counts.failures == 0 && counts.slow == 0 {
+            return Horizon::NEVER;
+        }
+        // More successes make a rate fall, except that one of them may complete the minimum.
+        let completed = Counts { calls: self.minimum_calls, ..*counts };
+        if counts.calls < self.minimum_calls && self.judge(0, &completed).is_some() {
+            return Horizon::NOW;
+        }
+        bucket + 1
+    }
+
     /// The first rule that `run` failures in a row, or the `counts` of the window, break.
     pub(super) fn judge(&self, run: u32, counts: &Counts) -> Option<Trip> {
         let &Counts { calls, failures, slow, .. } = counts;

@@ -61,10 +61,11 @@ where
     type Error = BreakerError<S::Error>;
     type Future = ResponseFuture<S::Future, C>;
 
+    #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.ready = false;
         loop {
-            if self.circuit.would_reject() {
+            if self.circuit.core().would_reject() {
                 self.changed = None;
                 return Poll::Ready(Ok(()));
             }
@@ -91,12 +92,17 @@ where
         }
     }
 
+    #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         // An instance that was polled while the circuit would reject has an inner service that was not polled at all: it
         // must not be called, even where the circuit would admit by now.
-        let admitted = if mem::take(&mut self.ready) { self.circuit.acquire() } else { Err(self.circuit.rejection()) };
+        let admitted = if mem::take(&mut self.ready) { self.circuit.acquire() } else { Err(self.circuit.core().rejection()) };
         match admitted {
-            Ok(permit) => ResponseFuture::calling(self.inner.call(request), permit, self.classify.clone()),
+            Ok(permit) => {
+                // A panic in there drops the permit, which is a failure.
+                let call = self.inner.call(request);
+                ResponseFuture::calling(call, permit.into_admission(), self.classify.clone())
+            }
             Err(rejected) => ResponseFuture::rejected(rejected),
         }
     }

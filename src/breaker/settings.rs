@@ -7,9 +7,10 @@ use super::{
     machine::Plan,
     name::Name,
     rules::{Rate, Rules},
+    threads,
     window::Length,
 };
-use crate::{config::ConfigError, time::Clock};
+use crate::{config::ConfigError, time::{Clock, nanos}};
 
 /// A count window keeps every call that it counts, so it has a limit: 2²⁰ calls take 16 MiB.
 const LARGEST_COUNT_WINDOW: usize = 1 << 20;
@@ -80,7 +81,8 @@ pub struct CircuitBuilder {
     window: Length,
     open_for: Duration,
     half_open: HalfOpen,
-    clock: Clock,
+    clock: Option<Clock>,
+    stripes: usize,
 }
 
 impl CircuitBuilder {
@@ -97,7 +99,8 @@ impl CircuitBuilder {
             window: Length::Time(Duration::from_secs(60)),
             open_for: Duration::from_secs(15),
             half_open: HalfOpen::permits(3),
-            clock: Clock::default(),
+            clock: None,
+            stripes: threads::stripes(),
         }
     }
 
@@ -175,9 +178,24 @@ impl CircuitBuilder {
         self
     }
 
-    /// The clock to measure with. Default: the precise one.
+    /// The clock to measure with. Default: the system's [coarse](Clock::coarse) one, where every span that the circuit
+    /// measures is at least ten of its ticks, and else the [precise](Clock::precise) one.
     pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Counts in so many places, rounded up to a power of two and at most 64, so that threads do not wait for each other.
+    /// Default: as many as threads run at once, at most eight.
+    ///
+    /// Each takes 256 bytes, and adds to what it costs to judge a failure. One is enough where there are many circuits. A
+    /// count window and the rule for mean latency have one place in any case.
+    pub const fn stripes(mut self, stripes: usize) -> Self {
+        self.stripes = match stripes {
+            0 => 1,
+            64.. => 64,
+            few => few.next_power_of_two(),
+        };
         self
     }
 
@@ -239,11 +257,12 @@ impl CircuitBuilder {
         let plan = Plan {
             rules,
             window: self.window,
-            slow_call: set(self.slow_call, |limit| above_zero("slow_call", limit))?,
+            slow_call: set(self.slow_call, |limit| above_zero("slow_call", limit))?.map_or(u64::MAX, nanos),
             open_for: above_zero("open_for", self.open_for)?,
             half_open: self.half_open,
         };
-        Ok(Circuit::new(self.name, plan, self.clock))
+        let clock = self.clock.unwrap_or_else(|| Clock::fine_enough_for(plan.shortest_span()));
+        Ok(Circuit::new(self.name, plan, clock, self.stripes))
     }
 }
 

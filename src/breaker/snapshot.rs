@@ -34,7 +34,7 @@ impl fmt::Display for State {
     }
 }
 
-/// A circuit at one moment; every figure belongs to that same moment.
+/// A circuit at one moment. Calls that end meanwhile, in other threads, may be in one count and not yet in another.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Snapshot {
@@ -47,7 +47,7 @@ pub struct Snapshot {
     pub failures: u64,
     /// Slow calls among them.
     pub slow: u64,
-    /// Mean latency of those calls, where the circuit measures latency and there are any.
+    /// Mean latency of those calls, where the circuit has a rule for it and there are any.
     pub mean_latency: Option<Duration>,
     /// Time until calls are let through; `None` unless the circuit is open, and zero once the next call is let through.
     pub retry_after: Option<Duration>,

@@ -4,8 +4,8 @@ use std::{mem, time::Duration};
 
 use crate::time::{Tick, nanos};
 
-/// Buckets of a time window; the running one is among them.
-const BUCKETS: usize = 10;
+/// Buckets of a time window; the running one is among them. loom searches a ring of two.
+pub(super) const BUCKETS: u64 = if cfg!(portcullis_loom) { 2 } else { 10 };
 
 /// The calls that a window, or a half-open period, holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,11 +59,19 @@ pub(super) enum Length {
     Calls(usize),
 }
 
+/// A window that is kept under the lock.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "a circuit has one, and it never moves")]
 pub(super) enum Window {
     Time(TimeWindow),
     Calls(CallWindow),
+}
+
+impl Length {
+    /// The width of a bucket, in nanoseconds.
+    pub(super) fn bucket(span: Duration) -> u64 {
+        (nanos(span) / BUCKETS).max(1)
+    }
 }
 
 impl Window {
@@ -111,15 +119,14 @@ pub(super) struct TimeWindow {
     width: u64,
     /// The number of the newest bucket; the ring holds the nine before it.
     latest: u64,
-    buckets: [Counts; BUCKETS],
+    buckets: [Counts; BUCKETS as usize],
     /// All buckets together, so that a call costs the same however many there are.
     sum: Counts,
 }
 
 impl TimeWindow {
     fn new(span: Duration) -> Self {
-        let width = (nanos(span) / BUCKETS as u64).max(1);
-        Self { width, latest: 0, buckets: Default::default(), sum: Counts::default() }
+        Self { width: Length::bucket(span), latest: 0, buckets: Default::default(), sum: Counts::default() }
     }
 
     fn clear(&mut self) {
@@ -130,7 +137,7 @@ impl TimeWindow {
     fn record(&mut self, now: Tick, call: Call) {
         // A thread that read its clock before another one recorded counts in the newest bucket, and not in an old one.
         let number = self.number(now).max(self.latest);
-        for begun in (self.latest..number).take(BUCKETS) {
+        for begun in (self.latest..number).take(BUCKETS as usize) {
             self.sum.remove(mem::take(&mut self.buckets[slot(begun + 1)]));
         }
         self.latest = number;
@@ -140,7 +147,7 @@ impl TimeWindow {
 
     fn counts(&self, now: Tick) -> Counts {
         let mut counts = self.sum;
-        for begun in (self.latest..self.number(now)).take(BUCKETS) {
+        for begun in (self.latest..self.number(now)).take(BUCKETS as usize) {
             counts.remove(self.buckets[slot(begun + 1)]);
         }
         counts
@@ -153,7 +160,7 @@ impl TimeWindow {
 
 #[expect(clippy::cast_possible_truncation, reason = "the remainder is below ten")]
 const fn slot(number: u64) -> usize {
-    (number % BUCKETS as u64) as usize
+    (number % BUCKETS) as usize
 }
 
 /// Exactly the last `size` calls.

@@ -23,6 +23,11 @@
 //! # }
 //! ```
 
+#[cfg_attr(
+    not(all(feature = "breaker", any(target_os = "linux", target_os = "freebsd"), not(miri))),
+    path = "no_coarse.rs"
+)]
+mod coarse;
 #[cfg(any(test, feature = "test-util"))]
 mod manual;
 mod monotonic;

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::coarse;
 #[cfg(any(test, feature = "test-util"))]
 use super::manual::ManualClock;
 
@@ -31,6 +32,12 @@ impl Tick {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// As [`since`](Self::since), in nanoseconds.
+    #[cfg(feature = "breaker")]
+    pub(crate) const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// The moment `span` later, or the clock's last one where that is beyond it.
     #[must_use]
     pub fn after(self, span: Duration) -> Self {
@@ -45,7 +52,7 @@ pub(crate) fn nanos(span: Duration) -> u64 {
 
 /// A monotonic clock, chosen at run time: it costs no type parameter.
 ///
-/// The default reads the system's precise one, [`Instant`], at about 25 ns a reading.
+/// The default is the precise one.
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
@@ -53,6 +60,7 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     Precise,
+    Coarse,
     #[cfg(any(test, feature = "test-util"))]
     Tokio(super::tokio::Instant),
     #[cfg(any(test, feature = "test-util"))]
@@ -68,10 +76,35 @@ fn precise() -> Instant {
 }
 
 impl Clock {
-    /// The system's precise monotonic clock.
+    /// The system's precise monotonic clock, [`Instant`], at about 25 ns a reading.
     #[must_use]
     pub const fn precise() -> Self {
         Self(Source::Precise)
+    }
+
+    /// The system's coarse monotonic clock, at about 3 ns a reading; it lags by up to its [`resolution`](Self::resolution), a
+    /// few milliseconds.
+    ///
+    /// Linux and FreeBSD have one. Elsewhere it is the precise one.
+    #[must_use]
+    pub fn coarse() -> Self {
+        coarse::clock()
+    }
+
+    /// The coarse clock, where `span` is at least ten of its ticks, and else the precise one.
+    #[cfg(feature = "breaker")]
+    pub(crate) fn fine_enough_for(span: Duration) -> Self {
+        let coarse = Self::coarse();
+        if span >= coarse.resolution().saturating_mul(10) { coarse } else { Self::precise() }
+    }
+
+    /// How far a reading may lag; zero where that is less than anybody can wait.
+    #[must_use]
+    pub fn resolution(&self) -> Duration {
+        match self.0 {
+            Source::Coarse => coarse::resolution(),
+            _ => Duration::ZERO,
+        }
     }
 
     /// tokio's clock, which `tokio::time::pause` stops and `tokio::time::advance` moves.
@@ -82,6 +115,10 @@ impl Clock {
         Self(Source::Tokio(super::tokio::now()))
     }
 
+    pub(super) const fn of_coarse() -> Self {
+        Self(Source::Coarse)
+    }
+
     #[cfg(any(test, feature = "test-util"))]
     pub(super) const fn manual(clock: ManualClock) -> Self {
         Self(Source::Manual(clock))
@@ -89,8 +126,10 @@ impl Clock {
 
     /// The current moment.
     #[must_use]
+    #[inline]
     pub fn now(&self) -> Tick {
         match &self.0 {
+            Source::Coarse => coarse::now(),
             Source::Precise => {
                 // The origin is read first: the clock would otherwise begin after its own first reading.
                 let origin = *ORIGIN;
@@ -116,10 +155,30 @@ mod tests {
     }
 
     #[test]
-    fn the_precise_clock_never_steps_back() {
-        let clock = Clock::default();
-        let first = clock.now();
-        assert!(clock.now() >= first);
+    fn the_systems_clocks_never_step_back() {
+        for clock in [Clock::precise(), Clock::coarse()] {
+            let first = clock.now();
+            assert!(clock.now() >= first);
+        }
+    }
+
+    #[test]
+    fn the_coarse_clock_lags_by_no_more_than_its_resolution() {
+        let (precise, coarse) = (Clock::precise(), Clock::coarse());
+        let (early, start) = (coarse.now(), precise.now());
+        while precise.now().since(start) < Duration::from_millis(20) {}
+        let told = coarse.now().since(early);
+        let passed = precise.now().since(start);
+        assert!(told + coarse.resolution() >= Duration::from_millis(20), "{told:?} of {passed:?}");
+        assert!(told <= passed + coarse.resolution(), "{told:?} of {passed:?}");
+    }
+
+    #[cfg(feature = "breaker")]
+    #[test]
+    fn short_spans_are_measured_precisely() {
+        let ten = Clock::coarse().resolution() * 10;
+        assert!(matches!(Clock::fine_enough_for(ten.saturating_sub(Duration::from_nanos(1))), Clock(Source::Precise)));
+        assert_eq!(Clock::fine_enough_for(ten).resolution() * 10, ten);
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,0 +1,238 @@
+//! The seam: all that threads share of a circuit. Time and the stripe are arguments; no user code runs here.
+//!
+//! A closed call loads [`Control`] and counts in its stripe; a rejection loads what was published and writes nothing.
+//! Every change of state, and all that is half-open, happens under the lock, and is published before the lock is free.
+//!
+//! Why each race is harmless:
+//!
+//! * A call that read `Counting` just before the circuit opened was admitted before: its generation is over, and its outcome
+//!   is not heard.
+//! * An outcome that was heard just before its generation ended is counted in a bucket of that generation, which no window
+//!   of a later one holds, or in a run of failures that the next generation replaces.
+//! * Two threads that find a broken rule both ask the lock: the second finds that the generation is over.
+//! * A success that does not judge has read a horizon; see [`Shared::count`].
+
+use std::sync::PoisonError;
+
+use super::{
+    cause::Cause,
+    machine::{Change, Machine, Plan, Refusal},
+    rules::Trip,
+    snapshot::Snapshot,
+    stripes::Stripes,
+    sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence},
+    window::{Call, Counts, Length},
+    word::{Control, Gate, Horizon, Run},
+};
+use crate::time::Tick;
+
+/// At most two changes come of one step: a half-open period that was found to be over, and what the step itself did.
+pub(super) type Changes = [Option<Change>; 2];
+
+pub(super) struct Shared {
+    words: Words,
+    /// `None` where the machine counts, under the lock.
+    stripes: Option<Stripes>,
+    plan: Plan,
+    machine: Mutex<Machine>,
+}
+
+/// What calls read; it is written when the state changes, and by bad outcomes.
+#[repr(align(64))]
+struct Words {
+    control: AtomicU64,
+    horizon: AtomicU64,
+    run: AtomicU64,
+    until: AtomicU64,
+    cause: [AtomicU64; 3],
+}
+
+impl Shared {
+    /// `stripes` is a power of two.
+    pub(super) fn new(plan: Plan, stripes: usize) -> Self {
+        let machine = Machine::new(&plan);
+        let word = AtomicU64::new;
+        let words = Words {
+            control: word(machine.control(&plan).0),
+            horizon: word(0),
+            run: word(0),
+            until: word(u64::MAX),
+            cause: [word(0), word(0), word(0)],
+        };
+        let stripes = match plan.window {
+            Length::Time(span) if !plan.counts_in_order() => Some(Stripes::new(Length::bucket(span), stripes)),
+            Length::Time(_) | Length::Calls(_) => None,
+        };
+        Self { words, stripes, plan, machine: Mutex::new(machine) }
+    }
+
+    pub(super) const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    pub(super) fn control(&self) -> Control {
+        // Acquire: whoever sees a state sees what was published before it.
+        Control(self.words.control.load(Ordering::Acquire))
+    }
+
+    /// The refusal of a call that came when it was `control`; `None` where the lock has to be asked.
+    pub(super) fn refusal(&self, control: Control, now: Tick) -> Option<Refusal> {
+        let until = Tick::from_nanos(self.words.until.load(Ordering::Acquire));
+        if now >= until {
+            return None;
+        }
+        let cause = Cause(self.words.cause.each_ref().map(|word| word.load(Ordering::Acquire)));
+        let retry_after = match control.gate() {
+            Gate::Open => Some(until.since(now)),
+            Gate::Full => None,
+            Gate::Counting | Gate::Ask => return None,
+        };
+        // Acquire above, Release where they are written: a word of a later generation makes that generation visible.
+        (self.words.control.load(Ordering::Relaxed) == control.0).then_some(Refusal { cause, retry_after })
+    }
+
+    /// Counts the outcome of a call of `generation`, which has not ended, and opens the circuit where it breaks a rule.
+    ///
+    /// A success is judged only from the horizon on, and the horizon lies where a success can first break a rule: never
+    /// while the window holds nothing bad; now, where the minimum of calls may be completed; else in the next bucket, when
+    /// old successes leave. That holds until the next bad outcome, so a bad one first counts itself, then takes the
+    /// horizon back to now, and then judges. A success first counts itself and then reads the horizon. Of the two, one sees
+    /// the other.
+    ///
+    /// Whoever has judged moves the horizon, unless there was a bad outcome since they looked at it: that one will.
+    #[inline]
+    pub(super) fn count(
+        &self,
+        stripes: &Stripes,
+        stripe: usize,
+        generation: u64,
+        call: Call,
+        now: Tick,
+    ) -> Option<Change> {
+        let bucket = stripes.bucket(now, generation);
+        stripes.record(stripe, bucket, call);
+        let failures = self.run(generation, call.failed);
+        let seen = if call.failed || call.slow {
+            self.after_bad()
+        } else {
+            let seen = Horizon(self.words.horizon.load(Ordering::SeqCst));
+            if !seen.is_reached(bucket) {
+                return None;
+            }
+            seen
+        };
+        self.judge(stripes, failures, bucket, seen, generation, now)
+    }
+
+    /// Failures in a row, this outcome included. A success that follows a success writes nothing.
+    #[inline]
+    fn run(&self, generation: u64, failed: bool) -> u32 {
+        if self.plan.rules.consecutive_failures.is_none() {
+            return 0;
+        }
+        let mut seen = self.words.run.load(Ordering::Relaxed);
+        while let Some(next) = Run(seen).after(generation, failed) {
+            // Relaxed: the run is in this word, and in no other.
+            match self.words.run.compare_exchange_weak(seen, next.0, Ordering::Relaxed, Ordering::Relaxed) {
+                Ok(_) => return next.failures(),
+                Err(now) => seen = now,
+            }
+        }
+        if failed { Run(seen).failures() } else { 0 }
+    }
+
+    fn after_bad(&self) -> Horizon {
+        let mut seen = self.words.horizon.load(Ordering::Relaxed);
+        loop {
+            let next = Horizon(seen).after_bad();
+            // SeqCst: as in `stripes::count`.
+            match self.words.horizon.compare_exchange_weak(seen, next.0, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => {
+                    fence();
+                    return next;
+                }
+                Err(now) => seen = now,
+            }
+        }
+    }
+
+    #[cold]
+    fn judge(
+        &self,
+        stripes: &Stripes,
+        failures: u32,
+        bucket: u64,
+        seen: Horizon,
+        generation: u64,
+        now: Tick,
+    ) -> Option<Change> {
+        let (counts, bucket) = stripes.counts(bucket);
+        let rules = &self.plan.rules;
+        let Some(trip) = rules.judge(failures, &counts) else {
+            let next = seen.moved_to(rules.horizon(&counts, bucket));
+            // SeqCst: whoever reads this horizon sees all that was counted before it was set.
+            let _ = self.words.horizon.compare_exchange(seen.0, next.0, Ordering::SeqCst, Ordering::Relaxed);
+            return None;
+        };
+        self.open(generation, now, (trip, counts))
+    }
+
+    #[cold]
+    fn open(&self, generation: u64, now: Tick, verdict: (Trip, Counts)) -> Option<Change> {
+        let mut machine = self.lock();
+        let change = machine.trip(&self.plan, generation, now, verdict);
+        self.publish(&machine);
+        change
+    }
+
+    /// The stripes, where those count and not the machine.
+    pub(super) const fn stripes(&self) -> Option<&Stripes> {
+        self.stripes.as_ref()
+    }
+
+    /// Takes a step under the lock.
+    pub(super) fn step<T>(
+        &self,
+        now: Tick,
+        step: impl FnOnce(&mut Machine, &Plan) -> (T, Option<Change>),
+    ) -> (T, Changes) {
+        let mut machine = self.lock();
+        let expired = machine.expire(&self.plan, now);
+        let (answer, change) = step(&mut machine, &self.plan);
+        self.publish(&machine);
+        (answer, [expired, change])
+    }
+
+    pub(super) fn snapshot(&self, now: Tick) -> (Snapshot, Changes) {
+        let window = |generation| match &self.stripes {
+            Some(stripes) => stripes.counts(stripes.bucket(now, generation)).0,
+            None => Counts::default(),
+        };
+        self.step(now, |machine, plan| (machine.snapshot(plan, now, window), None))
+    }
+
+    /// Lets the others know what the machine is; the lock is held.
+    fn publish(&self, machine: &Machine) {
+        let Words { control, until, cause, .. } = &self.words;
+        let next = machine.control(&self.plan);
+        let before = Control(control.load(Ordering::Relaxed));
+        if next == before {
+            return;
+        }
+        if next.generation() != before.generation() && next.gate() != Gate::Counting {
+            // Whoever reads a word that follows finds that this generation has begun.
+            control.store(Control::new(next.generation(), Gate::Ask).0, Ordering::Release);
+            until.store(machine.until().as_nanos(), Ordering::Release);
+            for (word, figure) in cause.iter().zip(Cause::from(machine.tripped()).0) {
+                word.store(figure, Ordering::Release);
+            }
+        }
+        // Release: and whoever finds the state finds the words.
+        control.store(next.0, Ordering::Release);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Machine> {
+        // Nothing under the lock can panic half-way through a step: no user code runs there.
+        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
