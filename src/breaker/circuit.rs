@@ -1,11 +1,6 @@
 //! The circuit as its users hold it: it reads the clock, asks what is [shared](super::shared), and tells of changes.
 
-use std::{
-    fmt,
-    future::Future,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fmt, future::Future, sync::Arc, time::Duration};
 
 use tokio::sync::Notify;
 

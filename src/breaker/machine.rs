@@ -13,10 +13,7 @@ use super::{
     window::{Call, Counts, Length, Window},
     word::{Control, Gate},
 };
-use crate::{
-    outcome::Outcome,
-    time::Tick,
-};
+use crate::{outcome::Outcome, time::Tick};
 
 /// What a circuit is told to do; it does not change.
 #[derive(Clone, Copy, Debug)]
@@ -104,7 +101,7 @@ struct Probes {
     successes: u32,
     failures: u32,
     slow: u32,
-    nanos: u128,
+    nanos: u64,
 }
 
 impl Probes {
@@ -239,7 +236,13 @@ impl Machine {
     }
 
     /// Closed ⇒ open, where the stripes count and `counts` of them broke a rule in `generation`.
-    pub(super) fn trip(&mut self, plan: &Plan, generation: u64, now: Tick, (trip, counts): (Trip, Counts)) -> Option<Change> {
+    pub(super) fn trip(
+        &mut self,
+        plan: &Plan,
+        generation: u64,
+        now: Tick,
+        (trip, counts): (Trip, Counts),
+    ) -> Option<Change> {
         // Another thread may have come first.
         let stands = generation == self.generation && matches!(self.phase, Phase::Closed);
         stands.then(|| self.open(plan, now, trip, counts))
@@ -264,7 +267,7 @@ impl Machine {
                 probes.failures += u32::from(failed);
                 probes.successes += u32::from(!failed);
                 probes.slow += u32::from(call.slow);
-                probes.nanos += u128::from(call.nanos);
+                probes.nanos = probes.nanos.wrapping_add(call.nanos);
             }
         }
         self.phase = Phase::HalfOpen { until, probes };

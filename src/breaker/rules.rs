@@ -180,8 +180,9 @@ impl Rules {
             return Some(Trip::SlowCallRate { slow, calls, limit });
         }
         // Compared as sums, since a mean that is rounded down could hide the nanosecond that is too much.
-        let limit =
-            self.mean_latency.filter(|limit| counts.latency > limit.as_nanos().saturating_mul(u128::from(calls)))?;
+        let limit = self
+            .mean_latency
+            .filter(|limit| u128::from(counts.latency) > limit.as_nanos().saturating_mul(u128::from(calls)))?;
         Some(Trip::MeanLatency { mean: counts.mean_latency()?, limit })
     }
 }

@@ -96,7 +96,8 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         // An instance that was polled while the circuit would reject has an inner service that was not polled at all: it
         // must not be called, even where the circuit would admit by now.
-        let admitted = if mem::take(&mut self.ready) { self.circuit.acquire() } else { Err(self.circuit.core().rejection()) };
+        let admitted =
+            if mem::take(&mut self.ready) { self.circuit.acquire() } else { Err(self.circuit.core().rejection()) };
         match admitted {
             Ok(permit) => {
                 // A panic in there drops the permit, which is a failure.

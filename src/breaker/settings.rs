@@ -10,7 +10,10 @@ use super::{
     threads,
     window::Length,
 };
-use crate::{config::ConfigError, time::{Clock, nanos}};
+use crate::{
+    config::ConfigError,
+    time::{Clock, nanos},
+};
 
 /// A count window keeps every call that it counts, so it has a limit: 2²⁰ calls take 16 MiB.
 const LARGEST_COUNT_WINDOW: usize = 1 << 20;

@@ -13,8 +13,8 @@ pub(super) struct Counts {
     pub(super) calls: u64,
     pub(super) failures: u64,
     pub(super) slow: u64,
-    /// The sum of all latencies, in nanoseconds.
-    pub(super) latency: u128,
+    /// The sum of all latencies, in nanoseconds; it wraps after 584 years.
+    pub(super) latency: u64,
 }
 
 impl Counts {
@@ -22,19 +22,18 @@ impl Counts {
         self.calls += other.calls;
         self.failures += other.failures;
         self.slow += other.slow;
-        self.latency += other.latency;
+        self.latency = self.latency.wrapping_add(other.latency);
     }
 
     fn remove(&mut self, other: Self) {
         self.calls -= other.calls;
         self.failures -= other.failures;
         self.slow -= other.slow;
-        self.latency -= other.latency;
+        self.latency = self.latency.wrapping_sub(other.latency);
     }
 
     pub(super) fn mean_latency(&self) -> Option<Duration> {
-        let mean = self.latency.checked_div(u128::from(self.calls))?;
-        Some(Duration::from_nanos(u64::try_from(mean).unwrap_or(u64::MAX)))
+        self.latency.checked_div(self.calls).map(Duration::from_nanos)
     }
 }
 
@@ -48,7 +47,7 @@ pub(super) struct Call {
 
 impl From<Call> for Counts {
     fn from(Call { failed, slow, nanos }: Call) -> Self {
-        Self { calls: 1, failures: failed.into(), slow: slow.into(), latency: nanos.into() }
+        Self { calls: 1, failures: failed.into(), slow: slow.into(), latency: nanos }
     }
 }
 

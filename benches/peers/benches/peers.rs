@@ -1,0 +1,287 @@
+//! The breaker of portcullis beside recloser 1.4, failsafe 1.3 and tower-resilience-circuitbreaker 0.14, and beside the floor.
+//!
+//! portcullis does the most: a sliding window of 60 seconds with failure rate and slow calls. recloser has a window of calls
+//! and no latency, failsafe a moving average over 60 seconds and no latency. Nothing is built inside a measured loop, and
+//! each benchmark proves, before and after, that its breaker lets calls through or does not.
+
+use std::{
+    future::{Future, Ready, ready},
+    hint::black_box,
+    pin::pin,
+    sync::{
+        Barrier,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll, Waker},
+    thread,
+    time::{Duration, Instant},
+};
+
+use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
+use failsafe::CircuitBreaker as _;
+use portcullis::{
+    breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder},
+    time::Clock,
+};
+use recloser::{AsyncRecloser, Recloser};
+use tower::{Layer, Service, service_fn};
+use tower_resilience_circuitbreaker::{CircuitBreakerLayer as Resilience, SlidingWindowType};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MINUTE: Duration = Duration::from_secs(60);
+
+type Outcome = Result<u32, u32>;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Load {
+    Closed,
+    /// Every tenth call fails: below the rate that opens any of them.
+    Failing,
+    Open,
+}
+
+impl Load {
+    const ALL: [(Self, &str); 3] = [(Self::Closed, "closed"), (Self::Failing, "failing"), (Self::Open, "open")];
+
+    /// The outcome of a call: one of ten fails where the load says so.
+    fn next(self, turn: &mut u32) -> Outcome {
+        *turn = if *turn == 9 { 0 } else { *turn + 1 };
+        if self == Self::Failing && *turn == 0 { Err(0) } else { Ok(*turn) }
+    }
+
+    /// Brings a breaker into its state: `call` says whether it let the call through.
+    fn prepare(self, mut call: impl FnMut(Outcome) -> bool) {
+        for _ in 0..1000 {
+            call(if self == Self::Open { Err(0) } else { Ok(0) });
+        }
+        self.check(call);
+    }
+
+    fn check(self, mut call: impl FnMut(Outcome) -> bool) {
+        assert_eq!(call(Ok(0)), self != Self::Open);
+    }
+}
+
+fn circuit() -> CircuitBuilder {
+    Circuit::builder("bench")
+        .failure_rate(0.5)
+        .slow_call(Duration::from_millis(1500))
+        .slow_call_rate(0.5)
+        .minimum_calls(100)
+        .window(MINUTE)
+        .open_for(HOUR)
+}
+
+fn recloser() -> Recloser {
+    Recloser::custom().error_rate(0.5).closed_len(100).half_open_len(10).open_wait(HOUR).build()
+}
+
+/// Measures calls of one thread, and then of two on the same breaker.
+fn measure(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    (load, state): (Load, &str),
+    call: impl Fn(Outcome) -> bool + Sync,
+) {
+    load.prepare(&call);
+    let run = |calls| {
+        let mut turn = 0;
+        let start = Instant::now();
+        for _ in 0..calls {
+            black_box(call(black_box(load.next(&mut turn))));
+        }
+        start.elapsed()
+    };
+    group.bench_function(format!("{state}/1/{name}"), |bencher| bencher.iter_custom(run));
+    group.bench_function(format!("{state}/2/{name}"), |bencher| bencher.iter_custom(|calls| two_threads(|| run(calls))));
+    load.check(call);
+}
+
+/// As [`measure`], where each thread has a service of its own.
+fn measure_service<S: Service<Outcome, Response = u32>>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    name: &str,
+    (load, state): (Load, &str),
+    service: impl Fn() -> S + Sync,
+    is_inner: impl Fn(&S::Error) -> bool + Sync,
+) {
+    let through = |result: Result<u32, S::Error>| result.as_ref().map_or_else(&is_inner, |_| true);
+    let mut first = service();
+    load.prepare(|outcome| through(poll_call(&mut first, outcome)));
+    let run = |calls| {
+        let (mut service, mut turn) = (service(), 0);
+        let start = Instant::now();
+        for _ in 0..calls {
+            let _ = black_box(poll_call(&mut service, black_box(load.next(&mut turn))));
+        }
+        start.elapsed()
+    };
+    group.bench_function(format!("{state}/1/{name}"), |bencher| bencher.iter_custom(run));
+    group.bench_function(format!("{state}/2/{name}"), |bencher| bencher.iter_custom(|calls| two_threads(|| run(calls))));
+    load.check(|outcome| through(poll_call(&mut first, outcome)));
+}
+
+/// The time of the slower one; where two threads do twice the work of one, it is the time of one.
+fn two_threads(run: impl Fn() -> Duration + Sync) -> Duration {
+    let begin = Barrier::new(2);
+    thread::scope(|scope| {
+        let timed = || {
+            begin.wait();
+            run()
+        };
+        [scope.spawn(timed), scope.spawn(timed)].map(|thread| thread.join().expect("no call panics")).into_iter().max()
+    })
+    .expect("two threads")
+}
+
+fn poll_now<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => unreachable!("every future here is ready at once"),
+    }
+}
+
+fn poll_call<S: Service<Outcome>>(service: &mut S, outcome: Outcome) -> Result<S::Response, S::Error> {
+    assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
+    poll_now(service.call(outcome))
+}
+
+type Inner = tower::util::ServiceFn<fn(Outcome) -> Ready<Outcome>>;
+
+fn inner() -> Inner {
+    service_fn(ready::<Outcome>)
+}
+
+/// recloser's own future behind tower's trait.
+struct RecloserService(AsyncRecloser, Inner);
+
+impl Service<Outcome> for RecloserService {
+    type Response = u32;
+    type Error = recloser::Error<u32>;
+    type Future = recloser::RecloserFuture<Ready<Outcome>, recloser::AnyError>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.1.poll_ready(cx).map_err(recloser::Error::Inner)
+    }
+
+    fn call(&mut self, outcome: Outcome) -> Self::Future {
+        self.0.call(self.1.call(outcome))
+    }
+}
+
+fn calls(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("call");
+    for load in Load::ALL {
+        for (name, builder) in [
+            ("portcullis", circuit()),
+            ("portcullis precise clock", circuit().clock(Clock::precise())),
+            ("portcullis one stripe", circuit().stripes(1)),
+        ] {
+            let circuit = builder.build().expect("the settings are sound");
+            measure(&mut group, name, load, |outcome| {
+                !matches!(circuit.call(|| outcome), Err(portcullis::breaker::BreakerError::Rejected(_)))
+            });
+        }
+        let breaker = recloser();
+        measure(&mut group, "recloser", load, |outcome| {
+            !matches!(breaker.call(|| outcome), Err(recloser::Error::Rejected))
+        });
+        let policy = failsafe::failure_policy::success_rate_over_time_window(
+            0.5,
+            100,
+            // Its policy judges nothing before a whole window has passed: it could not be opened here.
+            if load.0 == Load::Open { Duration::from_secs(1) } else { MINUTE },
+            failsafe::backoff::constant(HOUR),
+        );
+        let breaker = failsafe::Config::new().failure_policy(policy).build();
+        if load.0 == Load::Open {
+            while breaker.is_call_permitted() {
+                let _ = breaker.call(|| Err::<(), _>(()));
+            }
+        }
+        measure(&mut group, "failsafe", load, |outcome| {
+            !matches!(breaker.call(|| outcome), Err(failsafe::Error::Rejected))
+        });
+    }
+    group.finish();
+}
+
+fn layers(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("layer");
+    let is_inner = |error: &portcullis::breaker::BreakerError<u32>| {
+        matches!(error, portcullis::breaker::BreakerError::Inner(_))
+    };
+    for load in Load::ALL {
+        let circuit = circuit().build().expect("the settings are sound");
+        let leaked = circuit.clone().leak();
+        for (name, circuit) in [("portcullis", circuit), ("portcullis leaked", leaked)] {
+            let service = || CircuitBreakerLayer::new(circuit.clone()).layer(inner());
+            measure_service(&mut group, name, load, service, is_inner);
+        }
+        let breaker = AsyncRecloser::from(recloser());
+        let service = || RecloserService(breaker.clone(), inner());
+        let is_inner = |error: &recloser::Error<u32>| matches!(error, recloser::Error::Inner(_));
+        measure_service(&mut group, "recloser", load, service, is_inner);
+
+        let built = Resilience::builder()
+            .failure_rate_threshold(0.5)
+            .sliding_window_size(100)
+            .minimum_number_of_calls(100)
+            .slow_call_duration_threshold(Duration::from_millis(1500))
+            .slow_call_rate_threshold(0.5)
+            .wait_duration_in_open(HOUR)
+            .build()
+            .expect("the settings are sound")
+            .layer(inner());
+        let is_inner = |error: &tower_resilience_circuitbreaker::CircuitBreakerError<u32>| {
+            matches!(error, tower_resilience_circuitbreaker::CircuitBreakerError::Inner(_))
+        };
+        measure_service(&mut group, "tower-resilience, 100 calls", load, || built.clone(), is_inner);
+    }
+    group.bench_function("closed/1/tower-resilience, 60 s with 6,000 calls", |bencher| {
+        bencher.iter_custom(|calls| {
+            let mut elapsed = Duration::ZERO;
+            // It keeps every call of the window: rebuilt before the number has grown by a tenth.
+            for begun in (0..calls).step_by(600) {
+                let mut service = Resilience::builder()
+                    .failure_rate_threshold(0.5)
+                    .sliding_window_type(SlidingWindowType::TimeBased)
+                    .sliding_window_duration(MINUTE)
+                    .minimum_number_of_calls(100)
+                    .build()
+                    .expect("the settings are sound")
+                    .layer(inner());
+                for _ in 0..6000 {
+                    assert!(poll_call(&mut service, Ok(0)).is_ok());
+                }
+                let start = Instant::now();
+                for _ in begun..calls.min(begun + 600) {
+                    let _ = black_box(poll_call(&mut service, black_box(Ok(0))));
+                }
+                elapsed += start.elapsed();
+            }
+            elapsed
+        });
+    });
+    group.finish();
+}
+
+fn floor(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("floor");
+    let mut service = inner();
+    group.bench_function("service", |bencher| bencher.iter(|| poll_call(&mut service, black_box(Ok(0)))));
+    let counter = AtomicU64::new(0);
+    group.bench_function("fetch_add", |bencher| bencher.iter(|| counter.fetch_add(1, Ordering::Relaxed)));
+    for (name, clock) in [("precise", Clock::precise()), ("coarse", Clock::coarse())] {
+        group.bench_function(format!("two {name} readings"), |bencher| {
+            bencher.iter(|| {
+                let start = clock.now();
+                clock.now().since(black_box(start))
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, calls, layers, floor);
+criterion_main!(benches);

@@ -1,0 +1,108 @@
+//! No call allocates, whatever the circuit's state: counted in a process of its own, with one thread.
+
+use std::{
+    alloc::System,
+    convert::Infallible,
+    future::{Future, Ready, ready},
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use portcullis::{
+    breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, HalfOpen, State},
+    outcome::Outcome,
+    time::ManualClock,
+};
+use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
+use tower::{Service, layer::Layer, service_fn};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn builder() -> CircuitBuilder {
+    Circuit::builder("test")
+        .failure_rate(0.5)
+        .slow_call(SECOND)
+        .slow_call_rate(0.5)
+        .minimum_calls(100)
+        .open_for(SECOND)
+        .half_open(HalfOpen::permits(1_000_000).successes(500_000))
+}
+
+fn poll_now<F: Future>(future: F) -> F::Output {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => output,
+        Poll::Pending => unreachable!("every future here is ready at once"),
+    }
+}
+
+/// Calls in each way there is, a thousand times, with every tenth a failure, and returns the bytes and number of allocations.
+fn allocated(circuit: &Circuit) -> (usize, usize) {
+    fn inner(result: Result<u32, u32>) -> Ready<Result<u32, u32>> {
+        ready(result)
+    }
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).layer(service_fn(inner));
+    let region = Region::new(ALLOCATOR);
+    for turn in 0..1000 {
+        let result = if turn % 10 == 0 { Err(turn) } else { Ok(turn) };
+        let _ = circuit.call(|| result);
+        let _ = poll_now(circuit.call_async(ready(result)));
+        assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
+        let _ = poll_now(service.call(result));
+        if let Ok(permit) = circuit.acquire() {
+            permit.settle(Outcome::Ignored);
+        }
+        drop(circuit.acquire());
+        let _ = circuit.snapshot();
+    }
+    let change = region.change();
+    (change.bytes_allocated, change.allocations)
+}
+
+fn main() {
+    no_call_allocates();
+    a_circuit_and_its_future_are_small();
+}
+
+fn no_call_allocates() {
+    let clock = ManualClock::new();
+    for builder in [builder(), builder().count_window(100), builder().mean_latency(SECOND), builder().stripes(1)] {
+        let circuit = builder.clock(clock.clock()).build().unwrap();
+        assert_eq!(allocated(&circuit), (0, 0), "closed");
+        assert_eq!(circuit.snapshot().state, State::Closed);
+
+        while let Ok(permit) = circuit.acquire() {
+            permit.failure();
+        }
+        assert_eq!(allocated(&circuit), (0, 0), "open");
+        assert_eq!(circuit.snapshot().state, State::Open);
+
+        clock.advance(SECOND);
+        assert_eq!(allocated(&circuit), (0, 0), "half-open");
+        assert_eq!(circuit.snapshot().state, State::HalfOpen);
+
+        circuit.reset();
+        let leaked = circuit.clone().leak();
+        assert_eq!(allocated(&leaked), (0, 0), "leaked");
+    }
+}
+
+fn a_circuit_and_its_future_are_small() {
+    // The first reading of the system's clocks looks up what they are.
+    drop(builder().build());
+    for (stripes, most) in [(1, 832), (4, 1600)] {
+        let region = Region::new(ALLOCATOR);
+        let circuit = builder().stripes(stripes).build().unwrap();
+        assert!(region.change().bytes_allocated <= most, "{stripes} stripes: {:?}", region.change());
+        drop(circuit);
+    }
+
+    type Call = <portcullis::breaker::CircuitBreaker<
+        tower::util::ServiceFn<fn(()) -> Ready<Result<(), Infallible>>>,
+        portcullis::outcome::Results,
+    > as Service<()>>::Future;
+    assert!(size_of::<Call>() <= 112, "{}", size_of::<Call>());
+}
