@@ -22,12 +22,10 @@ pub(super) struct Stripes {
 
 /// Calls that failed and were slow count in each of the three.
 struct Stripe {
-    calls: [AtomicU64; RING],
-    failures: [AtomicU64; RING],
-    slow: [AtomicU64; RING],
+    calls: [AtomicU64; BUCKETS],
+    failures: [AtomicU64; BUCKETS],
+    slow: [AtomicU64; BUCKETS],
 }
-
-const RING: usize = BUCKETS as usize;
 
 /// A later bucket than the one that was asked for has begun.
 struct Begun(u64);
@@ -46,7 +44,7 @@ impl Stripes {
         // Exact, or one too small.
         let estimate = ((u128::from(now) * u128::from(self.inverse)) >> 64) as u64;
         let number = estimate + u64::from(now - estimate * self.width >= self.width);
-        number.wrapping_add(generation.wrapping_mul(BUCKETS))
+        number.wrapping_add(generation.wrapping_mul(BUCKETS as u64))
     }
 
     /// Counts a call, unless the window has already moved on from its bucket.
@@ -82,7 +80,7 @@ impl Stripes {
         Ok(Counts { calls, failures, slow, latency: 0 })
     }
 
-    fn sum(&self, last: u64, counts: impl Fn(&Stripe) -> &[AtomicU64; RING]) -> Result<u64, Begun> {
+    fn sum(&self, last: u64, counts: impl Fn(&Stripe) -> &[AtomicU64; BUCKETS]) -> Result<u64, Begun> {
         let (newest, lap) = place(last);
         let mut sum = 0;
         for Padded(stripe) in &self.stripes {
@@ -93,7 +91,7 @@ impl Stripes {
                     Age::Past => {}
                     Age::Present(count) => sum += count,
                     Age::Future(laps) => {
-                        return Err(Begun(lap.wrapping_add(laps).wrapping_mul(BUCKETS) + place as u64));
+                        return Err(Begun(lap.wrapping_add(laps).wrapping_mul(BUCKETS as u64) + place as u64));
                     }
                 }
             }
@@ -104,7 +102,7 @@ impl Stripes {
 
 #[expect(clippy::cast_possible_truncation, reason = "the remainder is below ten")]
 const fn place(bucket: u64) -> (usize, u64) {
-    ((bucket % BUCKETS) as usize, bucket / BUCKETS)
+    ((bucket % BUCKETS as u64) as usize, bucket / BUCKETS as u64)
 }
 
 fn count(word: &AtomicU64, lap: u64) {

@@ -5,7 +5,7 @@ use std::{mem, time::Duration};
 use crate::time::{Tick, nanos};
 
 /// Buckets of a time window; the running one is among them. loom searches a ring of two.
-pub(super) const BUCKETS: u64 = if cfg!(portcullis_loom) { 2 } else { 10 };
+pub(super) const BUCKETS: usize = if cfg!(portcullis_loom) { 2 } else { 10 };
 
 /// The calls that a window, or a half-open period, holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub(super) enum Window {
 impl Length {
     /// The width of a bucket, in nanoseconds.
     pub(super) fn bucket(span: Duration) -> u64 {
-        (nanos(span) / BUCKETS).max(1)
+        (nanos(span) / BUCKETS as u64).max(1)
     }
 }
 
@@ -118,7 +118,7 @@ pub(super) struct TimeWindow {
     width: u64,
     /// The number of the newest bucket; the ring holds the nine before it.
     latest: u64,
-    buckets: [Counts; BUCKETS as usize],
+    buckets: [Counts; BUCKETS],
     /// All buckets together, so that a call costs the same however many there are.
     sum: Counts,
 }
@@ -136,7 +136,7 @@ impl TimeWindow {
     fn record(&mut self, now: Tick, call: Call) {
         // A thread that read its clock before another one recorded counts in the newest bucket, and not in an old one.
         let number = self.number(now).max(self.latest);
-        for begun in (self.latest..number).take(BUCKETS as usize) {
+        for begun in (self.latest..number).take(BUCKETS) {
             self.sum.remove(mem::take(&mut self.buckets[slot(begun + 1)]));
         }
         self.latest = number;
@@ -146,7 +146,7 @@ impl TimeWindow {
 
     fn counts(&self, now: Tick) -> Counts {
         let mut counts = self.sum;
-        for begun in (self.latest..self.number(now)).take(BUCKETS as usize) {
+        for begun in (self.latest..self.number(now)).take(BUCKETS) {
             counts.remove(self.buckets[slot(begun + 1)]);
         }
         counts
@@ -159,7 +159,7 @@ impl TimeWindow {
 
 #[expect(clippy::cast_possible_truncation, reason = "the remainder is below ten")]
 const fn slot(number: u64) -> usize {
-    (number % BUCKETS) as usize
+    (number % BUCKETS as u64) as usize
 }
 
 /// Exactly the last `size` calls.
