@@ -4,21 +4,24 @@ use std::{sync::LazyLock, time::Duration};
 
 use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
-use super::{Clock, Tick};
+use super::Tick;
 
-pub(super) const fn clock() -> Clock {
-    Clock::of_coarse()
-}
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Coarse;
 
-#[inline]
-pub(super) fn now() -> Tick {
-    Tick::from_nanos(nanos(clock_gettime(ClockId::MonotonicCoarse)))
-}
+impl Coarse {
+    pub(super) const SYSTEM: Option<Self> = Some(Self);
 
-pub(super) fn resolution() -> Duration {
-    static RESOLUTION: LazyLock<Duration> =
-        LazyLock::new(|| Duration::from_nanos(nanos(clock_getres(ClockId::MonotonicCoarse))));
-    *RESOLUTION
+    #[inline]
+    pub(super) fn now(self) -> Tick {
+        Tick::from_nanos(nanos(clock_gettime(ClockId::MonotonicCoarse)))
+    }
+
+    pub(super) fn resolution(self) -> Duration {
+        static RESOLUTION: LazyLock<Duration> =
+            LazyLock::new(|| Duration::from_nanos(nanos(clock_getres(ClockId::MonotonicCoarse))));
+        *RESOLUTION
+    }
 }
 
 /// Neither part is ever negative.

@@ -23,10 +23,8 @@
 //! # }
 //! ```
 
-#[cfg_attr(
-    not(all(feature = "breaker", any(target_os = "linux", target_os = "freebsd"), not(miri))),
-    path = "no_coarse.rs"
-)]
+#[cfg(feature = "breaker")]
+#[cfg_attr(not(all(any(target_os = "linux", target_os = "freebsd"), not(miri))), path = "no_coarse.rs")]
 mod coarse;
 #[cfg(any(test, feature = "test-util"))]
 mod manual;

@@ -5,7 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::coarse;
+#[cfg(feature = "breaker")]
+use super::coarse::Coarse;
 #[cfg(any(test, feature = "test-util"))]
 use super::manual::ManualClock;
 
@@ -60,7 +61,8 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     Precise,
-    Coarse,
+    #[cfg(feature = "breaker")]
+    Coarse(Coarse),
     #[cfg(any(test, feature = "test-util"))]
     Tokio(super::tokio::Instant),
     #[cfg(any(test, feature = "test-util"))]
@@ -86,9 +88,13 @@ impl Clock {
     /// few milliseconds.
     ///
     /// Linux and FreeBSD have one. Elsewhere it is the precise one.
+    #[cfg(feature = "breaker")]
     #[must_use]
-    pub fn coarse() -> Self {
-        coarse::clock()
+    pub const fn coarse() -> Self {
+        match Coarse::SYSTEM {
+            Some(coarse) => Self(Source::Coarse(coarse)),
+            None => Self::precise(),
+        }
     }
 
     /// The coarse clock, where `span` is at least ten of its ticks, and else the precise one.
@@ -102,7 +108,8 @@ impl Clock {
     #[must_use]
     pub fn resolution(&self) -> Duration {
         match self.0 {
-            Source::Coarse => coarse::resolution(),
+            #[cfg(feature = "breaker")]
+            Source::Coarse(coarse) => coarse.resolution(),
             _ => Duration::ZERO,
         }
     }
@@ -115,10 +122,6 @@ impl Clock {
         Self(Source::Tokio(super::tokio::now()))
     }
 
-    pub(super) const fn of_coarse() -> Self {
-        Self(Source::Coarse)
-    }
-
     #[cfg(any(test, feature = "test-util"))]
     pub(super) const fn manual(clock: ManualClock) -> Self {
         Self(Source::Manual(clock))
@@ -129,7 +132,8 @@ impl Clock {
     #[inline]
     pub fn now(&self) -> Tick {
         match &self.0 {
-            Source::Coarse => coarse::now(),
+            #[cfg(feature = "breaker")]
+            Source::Coarse(coarse) => coarse.now(),
             Source::Precise => {
                 // The origin is read first: the clock would otherwise begin after its own first reading.
                 let origin = *ORIGIN;
@@ -154,6 +158,7 @@ mod tests {
         assert_eq!(Tick::default().since(last), Duration::ZERO);
     }
 
+    #[cfg(feature = "breaker")]
     #[test]
     fn the_systems_clocks_never_step_back() {
         for clock in [Clock::precise(), Clock::coarse()] {
@@ -162,6 +167,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "breaker")]
     #[test]
     fn the_coarse_clock_lags_by_no_more_than_its_resolution() {
         let (precise, coarse) = (Clock::precise(), Clock::coarse());
