@@ -10,8 +10,9 @@ use super::{
     name::Name,
     permit::{Admission, OnPanic, Permit},
     settings::CircuitBuilder,
-    shared::{Changes, Shared},
+    shared::{Changes, Counted, Shared},
     snapshot::{Snapshot, State},
+    stripes::Stripes,
     threads,
     word::{Control, Gate},
 };
@@ -250,9 +251,14 @@ impl Core {
         };
         let now = self.clock.now();
         let Some(call) = self.shared.plan().call(ending, self.took(started, now)) else { return };
-        if let Some(change) = self.shared.count(stripes, threads::number(), generation, call, now) {
-            self.announce([Some(change), None]);
+        if let Some(counted) = self.shared.count(stripes, threads::number(), generation, call, now) {
+            self.judge(stripes, counted, generation, now);
         }
+    }
+
+    #[cold]
+    fn judge(&self, stripes: &Stripes, counted: Counted, generation: u64, now: Tick) {
+        self.announce([self.shared.judge(stripes, counted, generation, now), None]);
     }
 
     #[cold]

@@ -37,6 +37,14 @@ pub(super) struct Shared {
     machine: Mutex<Machine>,
 }
 
+/// An outcome that has to be judged.
+pub(super) struct Counted {
+    /// In a row, this outcome included.
+    failures: u32,
+    bucket: u64,
+    seen: Horizon,
+}
+
 /// What calls read; it is written when the state changes, and by bad outcomes.
 #[repr(align(64))]
 struct Words {
@@ -91,7 +99,8 @@ impl Shared {
         (self.words.control.load(Ordering::Relaxed) == control.0).then_some(Refusal { cause, retry_after })
     }
 
-    /// Counts the outcome of a call of `generation`, which has not ended, and opens the circuit where it breaks a rule.
+    /// Counts the outcome of a call of `generation`, which has not ended; where it has to be judged, [`judge`](Self::judge)
+    /// is told what this returns.
     ///
     /// A success is judged only from the horizon on, and the horizon lies where a success can first break a rule: never
     /// while the window holds nothing bad; now, where the minimum of calls may be completed; else in the next bucket, when
@@ -108,7 +117,7 @@ impl Shared {
         generation: u64,
         call: Call,
         now: Tick,
-    ) -> Option<Change> {
+    ) -> Option<Counted> {
         let bucket = stripes.bucket(now, generation);
         stripes.record(stripe, bucket, call);
         let failures = self.run(generation, call.failed);
@@ -121,7 +130,7 @@ impl Shared {
             }
             seen
         };
-        self.judge(stripes, failures, bucket, seen, generation, now)
+        Some(Counted { failures, bucket, seen })
     }
 
     /// Failures in a row, this outcome included. A success that follows a success writes nothing.
@@ -156,16 +165,10 @@ impl Shared {
         }
     }
 
+    /// Opens the circuit where the outcome that was counted breaks a rule, and moves the horizon where it breaks none.
     #[cold]
-    fn judge(
-        &self,
-        stripes: &Stripes,
-        failures: u32,
-        bucket: u64,
-        seen: Horizon,
-        generation: u64,
-        now: Tick,
-    ) -> Option<Change> {
+    pub(super) fn judge(&self, stripes: &Stripes, counted: Counted, generation: u64, now: Tick) -> Option<Change> {
+        let Counted { failures, bucket, seen } = counted;
         let (counts, bucket) = stripes.counts(bucket);
         let rules = &self.plan.rules;
         let Some(trip) = rules.judge(failures, &counts) else {

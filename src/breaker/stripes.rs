@@ -15,8 +15,9 @@ use crate::time::Tick;
 
 pub(super) struct Stripes {
     width: u64,
-    /// 2⁶⁴ / `width`: a multiplication is cheaper than a division.
-    inverse: u64,
+    /// The bucket that was begun last, not counting generations: most calls are of it, and it is known before the clock is
+    /// read. A hint that nothing depends on.
+    latest: AtomicU64,
     stripes: Box<[Padded<Stripe>]>,
 }
 
@@ -35,19 +36,28 @@ impl Stripes {
     pub(super) fn new(width: u64, number: usize) -> Self {
         let empty = || std::array::from_fn(|_| AtomicU64::new(0));
         let stripe = |_| Padded(Stripe { calls: empty(), failures: empty(), slow: empty() });
-        Self { width, inverse: u64::MAX / width, stripes: (0..number).map(stripe).collect() }
+        Self { width, latest: AtomicU64::new(0), stripes: (0..number).map(stripe).collect() }
     }
 
     /// The bucket of `now`.
+    #[inline]
     pub(super) fn bucket(&self, now: Tick, generation: u64) -> u64 {
-        let now = now.as_nanos();
-        // Exact, or one too small.
-        let estimate = ((u128::from(now) * u128::from(self.inverse)) >> 64) as u64;
-        let number = estimate + u64::from(now - estimate * self.width >= self.width);
+        let mut number = self.latest.load(Ordering::Relaxed);
+        if now.as_nanos().wrapping_sub(number.wrapping_mul(self.width)) >= self.width {
+            number = self.begin(now);
+        }
         number.wrapping_add(generation.wrapping_mul(BUCKETS as u64))
     }
 
+    #[cold]
+    fn begin(&self, now: Tick) -> u64 {
+        let number = now.as_nanos() / self.width;
+        self.latest.store(number, Ordering::Relaxed);
+        number
+    }
+
     /// Counts a call, unless the window has already moved on from its bucket.
+    #[inline]
     pub(super) fn record(&self, stripe: usize, bucket: u64, call: Call) {
         let Padded(stripe) = &self.stripes[stripe & (self.stripes.len() - 1)];
         let (place, lap) = place(bucket);
@@ -105,6 +115,7 @@ const fn place(bucket: u64) -> (usize, u64) {
     ((bucket % BUCKETS as u64) as usize, bucket / BUCKETS as u64)
 }
 
+#[inline]
 fn count(word: &AtomicU64, lap: u64) {
     let mut seen = word.load(Ordering::Relaxed);
     while let Some(next) = Lapped(seen).counted(lap) {

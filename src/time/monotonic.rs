@@ -132,17 +132,28 @@ impl Clock {
     #[inline]
     pub fn now(&self) -> Tick {
         match &self.0 {
+            // Small enough to be compiled into its callers: it is read twice a call.
             #[cfg(feature = "breaker")]
             Source::Coarse(coarse) => coarse.now(),
-            Source::Precise => {
+            source => source.now(),
+        }
+    }
+}
+
+impl Source {
+    fn now(&self) -> Tick {
+        match self {
+            #[cfg(feature = "breaker")]
+            Self::Coarse(coarse) => coarse.now(),
+            Self::Precise => {
                 // The origin is read first: the clock would otherwise begin after its own first reading.
                 let origin = *ORIGIN;
                 Tick(nanos(precise().saturating_duration_since(origin)))
             }
             #[cfg(any(test, feature = "test-util"))]
-            Source::Tokio(origin) => Tick(nanos(super::tokio::now().saturating_duration_since(*origin))),
+            Self::Tokio(origin) => Tick(nanos(super::tokio::now().saturating_duration_since(*origin))),
             #[cfg(any(test, feature = "test-util"))]
-            Source::Manual(clock) => clock.now(),
+            Self::Manual(clock) => clock.now(),
         }
     }
 }

@@ -3,21 +3,23 @@
 //! portcullis does the most: a sliding window of 60 seconds with failure rate and slow calls. recloser has a window of calls
 //! and no latency, failsafe a moving average over 60 seconds and no latency. Nothing is built inside a measured loop, and
 //! each benchmark proves, before and after, that its breaker lets calls through or does not.
+//!
+//! A line is the fastest of many short batches, in nanoseconds a call: what is left of it where other processes take the
+//! machine's time. Of two threads it is the slower one's. Absolute times hold for one machine; compare lines of one run.
+//!
+//! `cargo bench --manifest-path benches/peers/Cargo.toml [-- part-of-a-name]`
 
 use std::{
+    env,
     future::{Future, Ready, ready},
-    hint::black_box,
+    hint::{self, black_box},
     pin::pin,
-    sync::{
-        Barrier,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     task::{Context, Poll, Waker},
     thread,
     time::{Duration, Instant},
 };
 
-use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
 use failsafe::CircuitBreaker as _;
 use portcullis::{
     breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder},
@@ -76,57 +78,78 @@ fn recloser() -> Recloser {
     Recloser::custom().error_rate(0.5).closed_len(100).half_open_len(10).open_wait(HOUR).build()
 }
 
-/// Measures calls of one thread, and then of two on the same breaker.
-fn measure(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    name: &str,
-    (load, state): (Load, &str),
-    call: impl Fn(Outcome) -> bool + Sync,
-) {
-    load.prepare(&call);
-    let run = |calls| {
-        let mut turn = 0;
-        let start = Instant::now();
-        for _ in 0..calls {
-            black_box(call(black_box(load.next(&mut turn))));
-        }
-        start.elapsed()
-    };
-    group.bench_function(format!("{state}/1/{name}"), |bencher| bencher.iter_custom(run));
-    group.bench_function(format!("{state}/2/{name}"), |bencher| bencher.iter_custom(|calls| two_threads(|| run(calls))));
-    load.check(call);
-}
+const BATCHES: u32 = 500;
 
-/// As [`measure`], where each thread has a service of its own.
-fn measure_service<S: Service<Outcome, Response = u32>>(
-    group: &mut BenchmarkGroup<'_, WallTime>,
-    name: &str,
-    (load, state): (Load, &str),
-    service: impl Fn() -> S + Sync,
-    is_inner: impl Fn(&S::Error) -> bool + Sync,
-) {
-    let through = |result: Result<u32, S::Error>| result.as_ref().map_or_else(&is_inner, |_| true);
-    let mut first = service();
-    load.prepare(|outcome| through(poll_call(&mut first, outcome)));
-    let run = |calls| {
-        let (mut service, mut turn) = (service(), 0);
-        let start = Instant::now();
-        for _ in 0..calls {
-            let _ = black_box(poll_call(&mut service, black_box(load.next(&mut turn))));
+/// Which benchmarks to run, by a part of their names.
+struct Bench(String);
+
+impl Bench {
+    fn is_wanted(&self, name: &str) -> bool {
+        name.contains(&self.0)
+    }
+
+    /// `run` makes so many calls and says how long they took.
+    fn one(&self, name: &str, run: impl Fn(u32) -> Duration) {
+        if !self.is_wanted(name) {
+            return;
         }
-        start.elapsed()
-    };
-    group.bench_function(format!("{state}/1/{name}"), |bencher| bencher.iter_custom(run));
-    group.bench_function(format!("{state}/2/{name}"), |bencher| bencher.iter_custom(|calls| two_threads(|| run(calls))));
-    load.check(|outcome| through(poll_call(&mut first, outcome)));
+        // Batches of about 50 microseconds are seldom interrupted.
+        let calls = (50_000 / (run(1000).as_nanos().max(1000) / 1000)).clamp(10, 50_000) as u32;
+        let best = (0..BATCHES).map(|_| run(calls)).min().expect("some batches");
+        println!("{name:<60} {:8.1}", best.as_nanos() as f64 / f64::from(calls));
+    }
+
+    /// Calls of one thread, and then of two on the same breaker.
+    fn calls(&self, kind: &str, (load, state): (Load, &str), name: &str, call: impl Fn(Outcome) -> bool + Sync) {
+        load.prepare(&call);
+        let run = |calls| {
+            let mut turn = 0;
+            let start = Instant::now();
+            for _ in 0..calls {
+                black_box(call(black_box(load.next(&mut turn))));
+            }
+            start.elapsed()
+        };
+        self.one(&format!("{kind} {state} 1 {name}"), run);
+        self.one(&format!("{kind} {state} 2 {name}"), |calls| two_threads(|| run(calls)));
+        load.check(call);
+    }
+
+    /// As [`calls`](Self::calls), where each thread has a service of its own.
+    fn service<S: Service<Outcome, Response = u32>>(
+        &self,
+        (load, state): (Load, &str),
+        name: &str,
+        service: impl Fn() -> S + Sync,
+        is_inner: impl Fn(&S::Error) -> bool + Sync,
+    ) {
+        let through = |result: Result<u32, S::Error>| result.as_ref().map_or_else(&is_inner, |_| true);
+        let mut first = service();
+        load.prepare(|outcome| through(poll_call(&mut first, outcome)));
+        let run = |calls| {
+            let (mut service, mut turn) = (service(), 0);
+            let start = Instant::now();
+            for _ in 0..calls {
+                let _ = black_box(poll_call(&mut service, black_box(load.next(&mut turn))));
+            }
+            start.elapsed()
+        };
+        self.one(&format!("layer {state} 1 {name}"), run);
+        self.one(&format!("layer {state} 2 {name}"), |calls| two_threads(|| run(calls)));
+        load.check(|outcome| through(poll_call(&mut first, outcome)));
+    }
 }
 
 /// The time of the slower one; where two threads do twice the work of one, it is the time of one.
 fn two_threads(run: impl Fn() -> Duration + Sync) -> Duration {
-    let begin = Barrier::new(2);
+    let begun = AtomicU64::new(0);
     thread::scope(|scope| {
         let timed = || {
-            begin.wait();
+            // Both spin, so that both begin at once.
+            begun.fetch_add(1, Ordering::SeqCst);
+            while begun.load(Ordering::SeqCst) < 2 {
+                hint::spin_loop();
+            }
             run()
         };
         [scope.spawn(timed), scope.spawn(timed)].map(|thread| thread.join().expect("no call panics")).into_iter().max()
@@ -134,10 +157,14 @@ fn two_threads(run: impl Fn() -> Duration + Sync) -> Duration {
     .expect("two threads")
 }
 
+/// Polls until it is ready: at once, unless a lock of the breaker is taken.
 fn poll_now<F: Future>(future: F) -> F::Output {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => unreachable!("every future here is ready at once"),
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
+        hint::spin_loop();
     }
 }
 
@@ -169,8 +196,7 @@ impl Service<Outcome> for RecloserService {
     }
 }
 
-fn calls(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("call");
+fn calls(bench: &Bench) {
     for load in Load::ALL {
         for (name, builder) in [
             ("portcullis", circuit()),
@@ -178,12 +204,12 @@ fn calls(criterion: &mut Criterion) {
             ("portcullis one stripe", circuit().stripes(1)),
         ] {
             let circuit = builder.build().expect("the settings are sound");
-            measure(&mut group, name, load, |outcome| {
+            bench.calls("call", load, name, |outcome| {
                 !matches!(circuit.call(|| outcome), Err(portcullis::breaker::BreakerError::Rejected(_)))
             });
         }
         let breaker = recloser();
-        measure(&mut group, "recloser", load, |outcome| {
+        bench.calls("call", load, "recloser", |outcome| {
             !matches!(breaker.call(|| outcome), Err(recloser::Error::Rejected))
         });
         let policy = failsafe::failure_policy::success_rate_over_time_window(
@@ -199,29 +225,26 @@ fn calls(criterion: &mut Criterion) {
                 let _ = breaker.call(|| Err::<(), _>(()));
             }
         }
-        measure(&mut group, "failsafe", load, |outcome| {
+        bench.calls("call", load, "failsafe", |outcome| {
             !matches!(breaker.call(|| outcome), Err(failsafe::Error::Rejected))
         });
     }
-    group.finish();
 }
 
-fn layers(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("layer");
-    let is_inner = |error: &portcullis::breaker::BreakerError<u32>| {
-        matches!(error, portcullis::breaker::BreakerError::Inner(_))
-    };
+fn layers(bench: &Bench) {
+    let is_inner =
+        |error: &portcullis::breaker::BreakerError<u32>| matches!(error, portcullis::breaker::BreakerError::Inner(_));
     for load in Load::ALL {
         let circuit = circuit().build().expect("the settings are sound");
         let leaked = circuit.clone().leak();
         for (name, circuit) in [("portcullis", circuit), ("portcullis leaked", leaked)] {
             let service = || CircuitBreakerLayer::new(circuit.clone()).layer(inner());
-            measure_service(&mut group, name, load, service, is_inner);
+            bench.service(load, name, service, is_inner);
         }
         let breaker = AsyncRecloser::from(recloser());
         let service = || RecloserService(breaker.clone(), inner());
         let is_inner = |error: &recloser::Error<u32>| matches!(error, recloser::Error::Inner(_));
-        measure_service(&mut group, "recloser", load, service, is_inner);
+        bench.service(load, "recloser", service, is_inner);
 
         let built = Resilience::builder()
             .failure_rate_threshold(0.5)
@@ -236,52 +259,64 @@ fn layers(criterion: &mut Criterion) {
         let is_inner = |error: &tower_resilience_circuitbreaker::CircuitBreakerError<u32>| {
             matches!(error, tower_resilience_circuitbreaker::CircuitBreakerError::Inner(_))
         };
-        measure_service(&mut group, "tower-resilience, 100 calls", load, || built.clone(), is_inner);
+        bench.service(load, "tower-resilience, 100 calls", || built.clone(), is_inner);
     }
-    group.bench_function("closed/1/tower-resilience, 60 s with 6,000 calls", |bencher| {
-        bencher.iter_custom(|calls| {
-            let mut elapsed = Duration::ZERO;
-            // It keeps every call of the window: rebuilt before the number has grown by a tenth.
-            for begun in (0..calls).step_by(600) {
-                let mut service = Resilience::builder()
-                    .failure_rate_threshold(0.5)
-                    .sliding_window_type(SlidingWindowType::TimeBased)
-                    .sliding_window_duration(MINUTE)
-                    .minimum_number_of_calls(100)
-                    .build()
-                    .expect("the settings are sound")
-                    .layer(inner());
-                for _ in 0..6000 {
-                    assert!(poll_call(&mut service, Ok(0)).is_ok());
-                }
-                let start = Instant::now();
-                for _ in begun..calls.min(begun + 600) {
-                    let _ = black_box(poll_call(&mut service, black_box(Ok(0))));
-                }
-                elapsed += start.elapsed();
+    // It keeps every call of the window, and the cost grows with them: one that is measured has few more than it began with.
+    let name = "layer closed 1 tower-resilience, 60 s with 6,000 calls";
+    if bench.is_wanted(name) {
+        let mut service = Resilience::builder()
+            .failure_rate_threshold(0.5)
+            .sliding_window_type(SlidingWindowType::TimeBased)
+            .sliding_window_duration(MINUTE)
+            .minimum_number_of_calls(100)
+            .build()
+            .expect("the settings are sound")
+            .layer(inner());
+        let mut run = |calls: u32| {
+            let start = Instant::now();
+            for _ in 0..calls {
+                assert!(poll_call(&mut service, black_box(Ok(0))).is_ok());
             }
-            elapsed
-        });
-    });
-    group.finish();
+            start.elapsed()
+        };
+        run(6000);
+        let best = (0..60).map(|_| run(10)).min().expect("some batches");
+        println!("{name:<60} {:8.1}", best.as_nanos() as f64 / 10.0);
+    }
 }
 
-fn floor(criterion: &mut Criterion) {
-    let mut group = criterion.benchmark_group("floor");
-    let mut service = inner();
-    group.bench_function("service", |bencher| bencher.iter(|| poll_call(&mut service, black_box(Ok(0)))));
+fn floor(bench: &Bench) {
+    bench.one("floor service", |calls| {
+        let (mut service, start) = (inner(), Instant::now());
+        for _ in 0..calls {
+            let _ = black_box(poll_call(&mut service, black_box(Ok(0))));
+        }
+        start.elapsed()
+    });
     let counter = AtomicU64::new(0);
-    group.bench_function("fetch_add", |bencher| bencher.iter(|| counter.fetch_add(1, Ordering::Relaxed)));
+    bench.one("floor fetch_add", |calls| {
+        let start = Instant::now();
+        for _ in 0..calls {
+            black_box(counter.fetch_add(1, Ordering::Relaxed));
+        }
+        start.elapsed()
+    });
     for (name, clock) in [("precise", Clock::precise()), ("coarse", Clock::coarse())] {
-        group.bench_function(format!("two {name} readings"), |bencher| {
-            bencher.iter(|| {
-                let start = clock.now();
-                clock.now().since(black_box(start))
-            });
+        bench.one(&format!("floor two {name} readings"), |calls| {
+            let start = Instant::now();
+            for _ in 0..calls {
+                let begun = clock.now();
+                black_box(clock.now().since(black_box(begun)));
+            }
+            start.elapsed()
         });
     }
-    group.finish();
 }
 
-criterion_group!(benches, calls, layers, floor);
-criterion_main!(benches);
+fn main() {
+    // cargo adds an option of its own.
+    let bench = Bench(env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default());
+    floor(&bench);
+    calls(&bench);
+    layers(&bench);
+}
