@@ -8,7 +8,7 @@ use super::{
     error::{BreakerError, Rejected},
     machine::{Change, Ending, Machine, Plan, Refusal},
     name::Name,
-    permit::{Admission, OnPanic, Permit},
+    permit::{OnPanic, Permit},
     settings::CircuitBuilder,
     shared::{Changes, Counted, Shared},
     snapshot::{Snapshot, State},
@@ -129,7 +129,7 @@ impl Circuit {
     #[inline]
     pub fn acquire(&self) -> Result<Permit, Rejected> {
         let ticket = self.core().admit()?;
-        Ok(Permit::new(Admission::new(self.clone(), ticket)))
+        Ok(Permit::new(self.clone(), ticket))
     }
 
     /// Makes a call and counts it: `Ok` as a success, `Err` and a panic as a failure.
@@ -154,8 +154,8 @@ impl Circuit {
     ///
     /// [`BreakerError::Rejected`] where the circuit did not let the call through, else the call's own error.
     pub async fn call_async<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, BreakerError<E>> {
-        let admission = self.acquire()?.into_admission();
-        super::future::Calling::new(call, admission, Results).await.map_err(BreakerError::Inner)
+        let ticket = self.core().admit()?;
+        super::future::Calling::new(call, self.clone(), ticket, Results).await.map_err(BreakerError::Inner)
     }
 
     /// The circuit's state, counts and rates now. It takes no permit.

@@ -9,9 +9,10 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{
+    circuit::{Circuit, Ticket},
     error::{BreakerError, Rejected},
     machine::Ending,
-    permit::{Admission, OnPanic},
+    permit::OnPanic,
 };
 use crate::outcome::{Classify, Outcome};
 
@@ -42,8 +43,8 @@ impl<F, C> ResponseFuture<F, C> {
     }
 
     #[inline]
-    pub(super) const fn calling(call: F, admission: Option<Admission>, classify: C) -> Self {
-        Self { state: State::Calling { calling: Calling::new(call, admission, classify) } }
+    pub(super) const fn calling(call: F, circuit: Circuit, ticket: Ticket, classify: C) -> Self {
+        Self { state: State::Calling { calling: Calling::new(call, circuit, ticket, classify) } }
     }
 }
 
@@ -64,21 +65,23 @@ where
 }
 
 pin_project! {
-    /// A call under way with its admission, which hears of a result, a panic and a drop.
+    /// A call under way with its permit, which hears of a result, a panic and a drop.
     #[derive(Debug)]
     pub(super) struct Calling<F, C> {
         #[pin]
         call: F,
+        circuit: Circuit,
         // `None` once the call is settled.
-        admission: Option<Admission>,
+        ticket: Option<Ticket>,
         classify: C,
     }
 
     impl<F, C> PinnedDrop for Calling<F, C> {
         fn drop(this: Pin<&mut Self>) {
             // Also while something else panics: this call has not failed.
-            if let Some(admission) = this.project().admission.take() {
-                admission.settle(Ending::Dropped);
+            let this = this.project();
+            if let Some(ticket) = this.ticket.take() {
+                this.circuit.core().settle(ticket, Ending::Dropped);
             }
         }
     }
@@ -86,8 +89,8 @@ pin_project! {
 
 impl<F, C> Calling<F, C> {
     #[inline]
-    pub(super) const fn new(call: F, admission: Option<Admission>, classify: C) -> Self {
-        Self { call, admission, classify }
+    pub(super) const fn new(call: F, circuit: Circuit, ticket: Ticket, classify: C) -> Self {
+        Self { call, circuit, ticket: Some(ticket), classify }
     }
 }
 
@@ -101,10 +104,9 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let admission = this.admission;
         let mut settle = |outcome| {
-            if let Some(admission) = admission.take() {
-                admission.settle(Ending::Finished(outcome));
+            if let Some(ticket) = this.ticket.take() {
+                this.circuit.core().settle(ticket, Ending::Finished(outcome));
             }
         };
         let guard = OnPanic(|| settle(Outcome::Failure));

@@ -30,40 +30,16 @@ use crate::outcome::Outcome;
 /// ```
 #[derive(Debug)]
 #[must_use = "a permit that is dropped counts as a cancelled call"]
-pub struct Permit(
-    /// `None` once it is settled.
-    Option<Admission>,
-);
-
-/// A permit that does not settle itself: whoever holds it has to.
-#[derive(Debug)]
-pub(super) struct Admission {
+pub struct Permit {
     circuit: Circuit,
-    ticket: Ticket,
-}
-
-impl Admission {
-    #[inline]
-    pub(super) const fn new(circuit: Circuit, ticket: Ticket) -> Self {
-        Self { circuit, ticket }
-    }
-
-    #[inline]
-    pub(super) fn settle(self, ending: Ending) {
-        self.circuit.core().settle(self.ticket, ending);
-    }
+    /// `None` once it is settled.
+    ticket: Option<Ticket>,
 }
 
 impl Permit {
     #[inline]
-    pub(super) const fn new(admission: Admission) -> Self {
-        Self(Some(admission))
-    }
-
-    /// What is left of the permit, which then settles nothing.
-    #[inline]
-    pub(super) fn into_admission(mut self) -> Option<Admission> {
-        self.0.take()
+    pub(super) const fn new(circuit: Circuit, ticket: Ticket) -> Self {
+        Self { circuit, ticket: Some(ticket) }
     }
 
     /// The call succeeded.
@@ -96,8 +72,8 @@ impl Permit {
 
     #[inline]
     fn end(&mut self, ending: Ending) {
-        if let Some(admission) = self.0.take() {
-            admission.settle(ending);
+        if let Some(ticket) = self.ticket.take() {
+            self.circuit.core().settle(ticket, ending);
         }
     }
 }
@@ -105,7 +81,7 @@ impl Permit {
 impl Drop for Permit {
     #[inline]
     fn drop(&mut self) {
-        if self.0.is_some() {
+        if self.ticket.is_some() {
             let panicking = thread::panicking();
             self.end(if panicking { Ending::Finished(Outcome::Failure) } else { Ending::Dropped });
         }

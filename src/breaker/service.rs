@@ -10,8 +10,8 @@ use std::{
 
 use tower_service::Service;
 
-use super::{circuit::Circuit, error::BreakerError, future::ResponseFuture};
-use crate::outcome::Classify;
+use super::{circuit::Circuit, error::BreakerError, future::ResponseFuture, machine::Ending, permit::OnPanic};
+use crate::outcome::{Classify, Outcome};
 
 /// A service behind a [`Circuit`]; made by a [`CircuitBreakerLayer`](super::CircuitBreakerLayer).
 ///
@@ -96,13 +96,14 @@ where
     fn call(&mut self, request: Req) -> Self::Future {
         // An instance that was polled while the circuit would reject has an inner service that was not polled at all: it
         // must not be called, even where the circuit would admit by now.
-        let admitted =
-            if mem::take(&mut self.ready) { self.circuit.acquire() } else { Err(self.circuit.core().rejection()) };
+        let core = self.circuit.core();
+        let admitted = if mem::take(&mut self.ready) { core.admit() } else { Err(core.rejection()) };
         match admitted {
-            Ok(permit) => {
-                // A panic in there drops the permit, which is a failure.
+            Ok(ticket) => {
+                let guard = OnPanic(|| core.settle(ticket, Ending::Finished(Outcome::Failure)));
                 let call = self.inner.call(request);
-                ResponseFuture::calling(call, permit.into_admission(), self.classify.clone())
+                guard.disarm();
+                ResponseFuture::calling(call, self.circuit.clone(), ticket, self.classify.clone())
             }
             Err(rejected) => ResponseFuture::rejected(rejected),
         }
