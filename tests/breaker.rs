@@ -494,6 +494,71 @@ fn a_recovered_circuit_remembers_no_old_failure_and_is_not_blind() {
     assert_eq!(circuit.snapshot().state, State::Open, "minimum_calls failures");
 }
 
+#[tokio::test]
+async fn a_failing_response_says_how_long_the_circuit_stays_open_where_that_is_heard() {
+    let down = |retry_after: &'static str| {
+        service_fn(move |()| {
+            let response = http::Response::builder().status(503).header("Retry-After", retry_after);
+            ready(Ok::<_, Infallible>(response.body(()).unwrap()))
+        })
+    };
+    for (longest, asked, open_for) in [(None, "60", 1), (Some(90), "60", 60), (Some(30), "60", 30), (Some(30), "0", 1)]
+    {
+        let clock = ManualClock::new();
+        let mut circuit = Circuit::builder("test").consecutive_failures(1).open_for(SECOND).clock(clock.clock());
+        if let Some(longest) = longest {
+            circuit = circuit.honour_retry_after(longest * SECOND);
+        }
+        let circuit = circuit.build().unwrap();
+        CircuitBreakerLayer::http(circuit.clone()).layer(down(asked)).oneshot(()).await.unwrap();
+        assert_eq!(circuit.snapshot().retry_after, Some(open_for * SECOND), "{longest:?}, asked for {asked}");
+    }
+}
+
+#[test]
+fn an_open_time_that_grows_is_jittered_unless_told_otherwise() {
+    let grows = || Circuit::builder("test").consecutive_failures(1).open_for(SECOND).open_growth(2.0, 9 * SECOND);
+    let times: Vec<_> = (0..20)
+        .map(|_| {
+            let circuit = grows().clock(ManualClock::new().clock()).build().unwrap();
+            open(&circuit);
+            circuit.snapshot().retry_after.unwrap()
+        })
+        .collect();
+    assert!(times.iter().all(|time| (SECOND * 9 / 10..=SECOND).contains(time)), "{times:?}");
+    assert!(times.iter().any(|time| *time != times[0]), "in step: {times:?}");
+}
+
+#[test]
+fn a_state_set_by_hand_begins_anew_and_stragglers_are_not_heard_in_it() {
+    for set in [Circuit::force_open, Circuit::disable, Circuit::observe, Circuit::reset] {
+        let circuit = two_failures().build().unwrap();
+        let straggler = circuit.acquire().unwrap();
+        circuit.acquire().unwrap().failure();
+        set(&circuit);
+        straggler.failure();
+        let snapshot = circuit.snapshot();
+        assert_eq!((snapshot.calls, snapshot.tripped), (0, None), "{:?}", snapshot.state);
+    }
+}
+
+#[tokio::test]
+async fn a_layer_over_a_circuit_forced_open_rejects_and_one_that_is_disabled_lets_through() {
+    let circuit = two_failures().build().unwrap();
+    let inner = Strict::new(answer);
+    let calls = inner.calls();
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).layer(inner);
+    circuit.force_open();
+    assert!(service.ready().await.unwrap().call(Ok("")).await.unwrap_err().is_rejection());
+    assert_eq!(calls.load(Ordering::SeqCst), 0);
+
+    circuit.disable();
+    for _ in 0..5 {
+        assert!(!service.ready().await.unwrap().call(Err("down")).await.unwrap_err().is_rejection());
+    }
+    assert_eq!(circuit.snapshot().calls, 0);
+}
+
 #[test]
 fn settings_that_make_no_sense_are_named() {
     let sound = || Circuit::builder("test").consecutive_failures(1);
@@ -511,6 +576,12 @@ fn settings_that_make_no_sense_are_named() {
         (sound().count_window(0), "count_window"),
         (sound().failures(11).count_window(10), "failures"),
         (sound().open_for(Duration::ZERO), "open_for"),
+        (sound().open_growth(0.5, 60 * SECOND), "open_growth"),
+        (sound().open_growth(f64::INFINITY, 60 * SECOND), "open_growth"),
+        (sound().open_growth(2.0, SECOND), "open_growth"),
+        (sound().open_jitter(1.0), "open_jitter"),
+        (sound().open_jitter(f64::NAN), "open_jitter"),
+        (sound().honour_retry_after(Duration::ZERO), "honour_retry_after"),
         (sound().half_open(HalfOpen::permits(0)), "half_open.permits"),
         (sound().half_open(HalfOpen::permits(3).successes(0)), "half_open.successes"),
         (sound().half_open(HalfOpen::permits(3).successes(4)), "half_open.successes"),

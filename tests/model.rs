@@ -36,6 +36,11 @@ struct Settings {
     slow_call_rate: Option<u64>,
     mean_latency: Option<u64>,
     open_for: u64,
+    growth: u32,
+    longest: u64,
+    /// Whether each open time is shortened by a quarter.
+    jitter: bool,
+    hint_max: Option<u64>,
     permits: u32,
     successes: u32,
     max_concurrent: u32,
@@ -48,8 +53,10 @@ enum Event {
     Wait(u64),
     Start,
     Finish(usize, Outcome),
+    /// A failure whose response asks to be left alone for so long.
+    FailWith(usize, u64),
     Drop(usize),
-    Reset,
+    ByHand(State),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +70,14 @@ struct Ended {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Phase {
     Closed,
-    Open { since: u64 },
-    HalfOpen { since: u64 },
+    /// Until a moment in microseconds: jitter does not leave whole milliseconds.
+    Open {
+        until: u64,
+    },
+    HalfOpen {
+        since: u64,
+    },
+    ByHand(State),
 }
 
 /// Calls, failures and slow calls, and the sum of all latencies.
@@ -94,22 +107,37 @@ struct Model {
     tripped: Option<Tripped>,
     tripping: Counts,
     opened: u64,
+    /// Half-open periods in a row that did not close the circuit.
+    reopened: u32,
     /// Admitted by the half-open period and not given back, and those of them that are under way.
     taken: u32,
     in_flight: u32,
 }
 
 impl Model {
-    fn open(&mut self, since: u64, tripped: Tripped) {
+    fn open(&mut self, since: u64, tripped: Tripped, hint: Option<u64>) {
+        let Settings { open_for, growth, longest, jitter, hint_max, .. } = self.settings;
+        self.reopened = if self.phase == Phase::Closed { 0 } else { self.reopened + 1 };
+        let mut span = open_for;
+        for _ in 0..self.reopened {
+            span = longest.min(span * u64::from(growth));
+        }
+        let mut micros = span * 1000;
+        if jitter {
+            micros -= micros / 4;
+        }
+        if let (Some(hint), Some(most)) = (hint, hint_max) {
+            micros = micros.max(hint.min(most) * 1000);
+        }
         self.tripping = self.counts();
         self.opened += 1;
         self.tripped = Some(tripped);
-        self.enter(Phase::Open { since });
+        self.enter(Phase::Open { until: since * 1000 + micros });
     }
 
-    fn close(&mut self) {
+    fn enter_anew(&mut self, phase: Phase) {
         self.tripped = None;
-        self.enter(Phase::Closed);
+        self.enter(phase);
     }
 
     fn enter(&mut self, phase: Phase) {
@@ -124,18 +152,19 @@ impl Model {
         if let Phase::HalfOpen { since } = self.phase {
             let end = since + self.settings.half_open_timeout;
             if self.now >= end {
-                self.open(end, Tripped::Timeout(self.settings.half_open_timeout));
+                self.open(end, Tripped::Timeout(self.settings.half_open_timeout), None);
             }
         }
     }
 
     fn start(&mut self) -> Option<u64> {
         self.pass_time();
-        if matches!(self.phase, Phase::Open { since } if self.now >= since + self.settings.open_for) {
+        if matches!(self.phase, Phase::Open { until } if self.now * 1000 >= until) {
             self.enter(Phase::HalfOpen { since: self.now });
         }
         let admitted = match self.phase {
             Phase::Closed => true,
+            Phase::ByHand(state) => state != State::ForcedOpen,
             Phase::Open { .. } => false,
             Phase::HalfOpen { .. } => {
                 self.taken < self.settings.permits && self.in_flight < self.settings.max_concurrent
@@ -147,9 +176,9 @@ impl Model {
     }
 
     /// `outcome` is `None` for a call that was dropped.
-    fn end(&mut self, admitted_in: u64, started: u64, outcome: Option<Outcome>) {
+    fn end(&mut self, admitted_in: u64, started: u64, outcome: Option<Outcome>, hint: Option<u64>) {
         self.pass_time();
-        if admitted_in != self.changes {
+        if admitted_in != self.changes || self.phase == Phase::ByHand(State::Disabled) {
             return;
         }
         self.in_flight -= 1;
@@ -168,22 +197,24 @@ impl Model {
         match self.phase {
             Phase::Closed => {
                 if let Some(tripped) = self.trips() {
-                    self.open(self.now, tripped);
+                    self.open(self.now, tripped, hint);
                 }
             }
-            Phase::HalfOpen { .. } => self.judge_probes(),
+            Phase::HalfOpen { .. } => self.judge_probes(hint),
+            // What would have opened it is told once.
+            Phase::ByHand(_) => self.tripped = self.tripped.or_else(|| self.trips()),
             Phase::Open { .. } => unreachable!("nothing is admitted while open"),
         }
     }
 
-    fn judge_probes(&mut self) {
+    fn judge_probes(&mut self, hint: Option<u64>) {
         let bad = self.ended.iter().filter(|call| call.failed || call.slow).count();
         let good = self.ended.len() - bad;
         let still_possible = self.settings.permits as usize - bad;
         if good >= self.settings.successes as usize {
-            self.close();
+            self.enter_anew(Phase::Closed);
         } else if still_possible < self.settings.successes as usize {
-            self.open(self.now, Tripped::Probes(bad as u64, self.settings.permits.into()));
+            self.open(self.now, Tripped::Probes(bad as u64, self.settings.permits.into()), hint);
         }
     }
 
@@ -233,7 +264,7 @@ impl Model {
 
     fn counts(&self) -> Counts {
         let (calls, bad) = match self.phase {
-            Phase::Closed => (self.window(), false),
+            Phase::Closed | Phase::ByHand(_) => (self.window(), false),
             Phase::Open { .. } => return self.tripping,
             // A slow probe is a failed one.
             Phase::HalfOpen { .. } => (self.ended.clone(), true),
@@ -246,7 +277,7 @@ impl Model {
 
     fn retry_after(&self) -> Option<u64> {
         match self.phase {
-            Phase::Open { since } => Some((since + self.settings.open_for).saturating_sub(self.now)),
+            Phase::Open { until } => Some(until.saturating_sub(self.now * 1000)),
             _ => None,
         }
     }
@@ -276,8 +307,14 @@ fn circuit(settings: &Settings, clock: &ManualClock) -> Circuit {
     if let Some(limit) = settings.mean_latency {
         circuit = circuit.mean_latency(Duration::from_millis(limit));
     }
+    if let Some(longest) = settings.hint_max {
+        circuit = circuit.honour_retry_after(Duration::from_millis(longest));
+    }
     circuit
         .open_for(Duration::from_millis(settings.open_for))
+        .open_growth(settings.growth.into(), Duration::from_millis(settings.longest))
+        .open_jitter(if settings.jitter { 0.5 } else { 0.0 })
+        .random(|| 0.5)
         .half_open(
             HalfOpen::permits(settings.permits)
                 .successes(settings.successes)
@@ -319,6 +356,7 @@ fn run(settings: &Settings, script: &[Event], mut on_change: impl FnMut(State, S
         tripped: None,
         tripping: (0, 0, 0, 0),
         opened: 0,
+        reopened: 0,
         taken: 0,
         in_flight: 0,
     };
@@ -339,21 +377,31 @@ fn run(settings: &Settings, script: &[Event], mut on_change: impl FnMut(State, S
                     under_way.push((permit, admitted_in, model.now));
                 }
             }
-            Event::Finish(..) | Event::Drop(_) if under_way.is_empty() => {}
+            Event::Finish(..) | Event::FailWith(..) | Event::Drop(_) if under_way.is_empty() => {}
             Event::Finish(index, outcome) => {
                 let (permit, admitted_in, started) = under_way.remove(index % under_way.len());
-                model.end(admitted_in, started, Some(outcome));
+                model.end(admitted_in, started, Some(outcome), None);
                 permit.settle(outcome);
+            }
+            Event::FailWith(index, hint) => {
+                let (permit, admitted_in, started) = under_way.remove(index % under_way.len());
+                model.end(admitted_in, started, Some(Outcome::Failure), Some(hint));
+                permit.failure_with(Duration::from_millis(hint));
             }
             Event::Drop(index) => {
                 let (permit, admitted_in, started) = under_way.remove(index % under_way.len());
-                model.end(admitted_in, started, None);
+                model.end(admitted_in, started, None, None);
                 drop(permit);
             }
-            Event::Reset => {
+            Event::ByHand(state) => {
                 model.pass_time();
-                model.close();
-                circuit.reset();
+                model.enter_anew(if state == State::Closed { Phase::Closed } else { Phase::ByHand(state) });
+                match state {
+                    State::ForcedOpen => circuit.force_open(),
+                    State::Disabled => circuit.disable(),
+                    State::Observing => circuit.observe(),
+                    _ => circuit.reset(),
+                }
             }
         }
         model.pass_time();
@@ -362,6 +410,7 @@ fn run(settings: &Settings, script: &[Event], mut on_change: impl FnMut(State, S
             Phase::Closed => State::Closed,
             Phase::Open { .. } => State::Open,
             Phase::HalfOpen { .. } => State::HalfOpen,
+            Phase::ByHand(state) => state,
         };
         assert_eq!(snapshot.state, state, "{context}");
         let (calls, failures, slow, latency) = model.counts();
@@ -371,7 +420,7 @@ fn run(settings: &Settings, script: &[Event], mut on_change: impl FnMut(State, S
             settings.mean_latency.and_then(|_| (latency * 1_000_000).checked_div(calls)).map(Duration::from_nanos);
         assert_eq!(snapshot.mean_latency, mean, "{context}");
         assert_eq!(snapshot.tripped.map(|trip| tripped(&trip)), model.tripped, "{context}");
-        assert_eq!(snapshot.retry_after, model.retry_after().map(Duration::from_millis), "{context}");
+        assert_eq!(snapshot.retry_after, model.retry_after().map(Duration::from_micros), "{context}");
         assert_eq!(snapshot.opened, model.opened, "{context}");
         if state != before {
             on_change(before, state);
@@ -390,9 +439,11 @@ fn settings() -> impl Strategy<Value = Settings> {
         option::weighted(0.2, 1u64..=200),
     );
     let half_open = (1u32..=5).prop_flat_map(|permits| (Just(permits), 1..=permits, 1..=permits, 1u64..=1500));
-    (window, 1u64..=8, rules, 1u64..=200, 1u64..=1000, half_open).prop_filter_map(
+    let open = (1u64..=1000, 1u32..=3, 0u64..=3000, any::<bool>(), option::of(1u64..=2000));
+    (window, 1u64..=8, rules, 1u64..=200, open, half_open).prop_filter_map(
         "at least one rule",
-        |(window, minimum_calls, rules, slow_call, open_for, half_open)| {
+        |(window, minimum_calls, rules, slow_call, open, half_open)| {
+            let (open_for, growth, longer, jitter, hint_max) = open;
             let (consecutive_failures, failures, failure_rate, slow_call_rate, mean_latency) = rules;
             let (permits, successes, max_concurrent, half_open_timeout) = half_open;
             // More failures than a window holds would never be reached, and are refused.
@@ -412,6 +463,10 @@ fn settings() -> impl Strategy<Value = Settings> {
                 slow_call_rate,
                 mean_latency,
                 open_for,
+                growth,
+                longest: open_for + longer,
+                jitter,
+                hint_max,
                 permits,
                 successes,
                 max_concurrent,
@@ -428,13 +483,20 @@ fn event() -> BoxedStrategy<Event> {
         2 => (60u64..=1200).prop_map(Event::Wait),
         10 => Just(Event::Start),
         9 => (any::<usize>(), outcome).prop_map(|(index, outcome)| Event::Finish(index, outcome)),
+        1 => (any::<usize>(), 1u64..=2500).prop_map(|(index, hint)| Event::FailWith(index, hint)),
         2 => any::<usize>().prop_map(Event::Drop),
     ]
     .boxed()
 }
 
 fn script() -> impl Strategy<Value = Vec<Event>> {
-    vec(prop_oneof![60 => event(), 1 => Just(Event::Reset)], 1..250)
+    let by_hand = prop_oneof![
+        3 => Just(State::Closed),
+        1 => Just(State::ForcedOpen),
+        1 => Just(State::Disabled),
+        1 => Just(State::Observing),
+    ];
+    vec(prop_oneof![60 => event(), 1 => by_hand.prop_map(Event::ByHand)], 1..250)
 }
 
 #[test]
@@ -452,7 +514,9 @@ fn the_circuit_does_what_the_model_does() {
 
     // Scripts that never get anywhere would agree with everything.
     let seen = seen.into_inner();
-    for change in ["closed to open", "open to half_open", "half_open to open", "half_open to closed"] {
+    for change in
+        ["closed to open", "open to half_open", "half_open to open", "half_open to closed", "closed to observing"]
+    {
         assert!(seen.get(change).is_some_and(|times| *times > 100), "{change} was hardly tried: {seen:?}");
     }
 }

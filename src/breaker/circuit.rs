@@ -6,7 +6,7 @@ use tokio::sync::Notify;
 
 use super::{
     error::{BreakerError, Rejected},
-    machine::{Change, Ending, Machine, Plan, Refusal},
+    machine::{ByHand, Change, Ending, Machine, Plan, Refusal},
     name::Name,
     permit::{OnPanic, Permit},
     settings::CircuitBuilder,
@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     outcome::{Classify, Outcome, Results},
-    time::{Clock, Tick},
+    time::{Clock, Tick, WallClock},
     trace::event,
 };
 
@@ -60,6 +60,8 @@ pub(super) struct Core {
     shared: Shared,
     name: Name,
     clock: Clock,
+    /// `None` where no response's wish is heard.
+    wall_clock: Option<WallClock>,
     changed: Arc<Notify>,
 }
 
@@ -77,8 +79,9 @@ impl Circuit {
         CircuitBuilder::new(name.into())
     }
 
-    pub(super) fn new(name: Name, plan: Plan, clock: Clock, stripes: usize) -> Self {
-        let core = Core { shared: Shared::new(plan, stripes), name, clock, changed: Arc::default() };
+    pub(super) fn new(name: Name, plan: Plan, clock: Clock, wall_clock: WallClock, stripes: usize) -> Self {
+        let wall_clock = plan.opening.hint_max.map(|_| wall_clock);
+        let core = Core { shared: Shared::new(plan, stripes), name, clock, wall_clock, changed: Arc::default() };
         Self(Handle::Counted(Arc::new(core)))
     }
 
@@ -168,10 +171,69 @@ impl Circuit {
         snapshot
     }
 
-    /// Closes the circuit with an empty window; calls that are under way are not counted in it.
+    /// Closes the circuit with an empty window, whatever its state; calls that are under way are not counted in it.
     pub fn reset(&self) {
+        self.set(ByHand::Closed);
+    }
+
+    /// Rejects every call until another state is set by hand.
+    ///
+    /// ```
+    /// use portcullis::breaker::{Circuit, State};
+    ///
+    /// let circuit = Circuit::builder("customer-api").consecutive_failures(5).build()?;
+    /// circuit.force_open();
+    /// let rejected = circuit.acquire().unwrap_err();
+    /// assert_eq!(rejected.retry_after(), None);
+    /// assert_eq!(circuit.snapshot().state, State::ForcedOpen);
+    ///
+    /// circuit.reset();
+    /// assert!(circuit.acquire().is_ok());
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// ```
+    pub fn force_open(&self) {
+        self.set(ByHand::ForcedOpen);
+    }
+
+    /// Lets every call through and counts none, until another state is set by hand.
+    ///
+    /// ```
+    /// use portcullis::breaker::Circuit;
+    ///
+    /// let circuit = Circuit::builder("customer-api").consecutive_failures(1).build()?;
+    /// circuit.disable();
+    /// circuit.acquire().unwrap().failure();
+    /// circuit.acquire().unwrap().failure();
+    /// assert_eq!(circuit.snapshot().calls, 0);
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// ```
+    pub fn disable(&self) {
+        self.set(ByHand::Disabled);
+    }
+
+    /// Lets every call through and counts it, until another state is set by hand; the first broken rule is told, and opens
+    /// nothing.
+    ///
+    /// So settings can be tried out on live traffic. What would have opened the circuit is an event and
+    /// [`Snapshot::tripped`]; observing anew forgets it.
+    ///
+    /// ```
+    /// use portcullis::breaker::{Circuit, State, Trip};
+    ///
+    /// let circuit = Circuit::builder("customer-api").consecutive_failures(1).build()?;
+    /// circuit.observe();
+    /// circuit.acquire().unwrap().failure();
+    /// assert_eq!(circuit.snapshot().state, State::Observing);
+    /// assert_eq!(circuit.snapshot().tripped, Some(Trip::ConsecutiveFailures { failures: 1 }));
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// ```
+    pub fn observe(&self) {
+        self.set(ByHand::Observing);
+    }
+
+    fn set(&self, state: ByHand) {
         let core = self.core();
-        core.step(core.clock.now(), |machine, _| ((), machine.reset()));
+        core.step(core.clock.now(), |machine, _| ((), machine.set(state)));
     }
 
     /// Waits for the next change of state.
@@ -193,7 +255,7 @@ impl Core {
     #[inline]
     pub(super) fn admit(&self) -> Result<Ticket, Rejected> {
         let control = self.shared.control();
-        if control.gate() == Gate::Counting {
+        if control.gate().is_free() {
             let started = if self.shared.plan().measures_latency() { self.clock.now() } else { Tick::default() };
             return Ok(Ticket { generation: control.generation(), started });
         }
@@ -217,7 +279,7 @@ impl Core {
     pub(super) fn would_reject(&self) -> bool {
         let control = self.shared.control();
         // While closed, which is most of the time, it is not the clock's affair.
-        control.gate() != Gate::Counting && self.would_reject_now(control)
+        !control.gate().is_free() && self.would_reject_now(control)
     }
 
     #[cold]
@@ -241,31 +303,45 @@ impl Core {
 
     #[inline]
     pub(super) fn settle(&self, ticket: Ticket, ending: Ending) {
+        self.settle_hinted(ticket, ending, None);
+    }
+
+    /// `hint` is how long a failed response asked to be left alone.
+    #[inline]
+    pub(super) fn settle_hinted(&self, ticket: Ticket, ending: Ending, hint: Option<Duration>) {
         let Ticket { generation, started } = ticket;
         let control = self.shared.control();
         if control.generation() != generation {
             return;
         }
-        let (Gate::Counting, Some(stripes)) = (control.gate(), self.shared.stripes()) else {
-            return self.settle_under_lock(ticket, ending);
+        let (Gate::Counting | Gate::Noted, Some(stripes)) = (control.gate(), self.shared.stripes()) else {
+            return self.settle_under_lock(ticket, ending, hint);
         };
         let now = self.clock.now();
         let Some(call) = self.shared.plan().call(ending, self.took(started, now)) else { return };
-        if let Some(counted) = self.shared.count(stripes, threads::number(), generation, call, now) {
-            self.judge(stripes, counted, generation, now);
+        if let Some(counted) = self.shared.count(stripes, threads::number(), generation, call, now)
+            && control.gate() == Gate::Counting
+        {
+            self.judge(stripes, counted, generation, hint, now);
         }
     }
 
     #[cold]
-    fn judge(&self, stripes: &Stripes, counted: Counted, generation: u64, now: Tick) {
-        self.announce([self.shared.judge(stripes, counted, generation, now), None]);
+    fn judge(&self, stripes: &Stripes, counted: Counted, generation: u64, hint: Option<Duration>, now: Tick) {
+        self.announce([self.shared.judge(stripes, counted, generation, hint, now), None]);
     }
 
     #[cold]
-    fn settle_under_lock(&self, Ticket { generation, started }: Ticket, ending: Ending) {
+    fn settle_under_lock(&self, Ticket { generation, started }: Ticket, ending: Ending, hint: Option<Duration>) {
         let now = self.clock.now();
         let took = self.took(started, now);
-        self.step(now, |machine, plan| ((), machine.settle(plan, generation, plan.call(ending, took), now)));
+        self.step(now, |machine, plan| ((), machine.settle(plan, generation, plan.call(ending, took), hint, now)));
+    }
+
+    /// What dates in `Retry-After` are compared with, where that is heard.
+    #[inline]
+    pub(super) fn hint_clock(&self) -> Option<&WallClock> {
+        self.wall_clock.as_ref()
     }
 
     fn took(&self, started: Tick, now: Tick) -> u64 {
@@ -299,7 +375,17 @@ impl Core {
     fn announce_one(&self, change: Change) {
         let Change { from, to, trip } = change;
         let (circuit, before) = (self.name.as_str(), from.as_str());
-        match trip.filter(|_| to == State::Open) {
+        match trip.filter(|_| matches!(to, State::Open | State::Observing)) {
+            Some(trip) if to == State::Observing => {
+                let rule = trip.rule();
+                event!(
+                    WARN,
+                    "circuit would have opened",
+                    circuit = circuit,
+                    rule = rule,
+                    reason = format_args!("{trip}")
+                );
+            }
             Some(trip) => {
                 let rule = trip.rule();
                 event!(

@@ -104,19 +104,24 @@ where
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let mut settle = |outcome| {
-            if let Some(ticket) = this.ticket.take() {
-                this.circuit.core().settle(ticket, Ending::Finished(outcome));
+        let (circuit, ticket) = (this.circuit.core(), this.ticket);
+        let mut settle = |outcome, hint| {
+            if let Some(ticket) = ticket.take() {
+                circuit.settle_hinted(ticket, Ending::Finished(outcome), hint);
             }
         };
-        let guard = OnPanic(|| settle(Outcome::Failure));
+        let guard = OnPanic(|| settle(Outcome::Failure, None));
         let polled = this.call.poll(cx).map(|result| {
             let outcome = this.classify.classify(result.as_ref());
-            (result, outcome)
+            let hint = match circuit.hint_clock() {
+                Some(clock) if outcome == Outcome::Failure => this.classify.retry_after(result.as_ref(), clock.now()),
+                _ => None,
+            };
+            (result, outcome, hint)
         });
         guard.disarm();
-        polled.map(|(result, outcome)| {
-            settle(outcome);
+        polled.map(|(result, outcome, hint)| {
+            settle(outcome, hint);
             result
         })
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{
     cause::Cause,
+    opening::Opening,
     rules::{Rules, Trip},
     settings::HalfOpen,
     snapshot::{Snapshot, State},
@@ -22,7 +23,7 @@ pub(super) struct Plan {
     pub(super) window: Length,
     /// A call that takes longer is slow; the last moment where none is.
     pub(super) slow_call: u64,
-    pub(super) open_for: Duration,
+    pub(super) opening: Opening,
     pub(super) half_open: HalfOpen,
 }
 
@@ -46,7 +47,7 @@ impl Plan {
         [window, Some(Duration::from_nanos(self.slow_call)), self.rules.mean_latency]
             .into_iter()
             .flatten()
-            .fold(self.open_for.min(self.half_open.timeout), Duration::min)
+            .fold(self.opening.first.min(self.half_open.timeout), Duration::min)
     }
 
     /// What a call counts as that ended so after `nanos`; `None` for one that is not counted.
@@ -88,8 +89,28 @@ pub(super) struct Refusal {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Closed,
-    Open { until: Tick },
-    HalfOpen { until: Tick, probes: Probes },
+    Open {
+        until: Tick,
+    },
+    HalfOpen {
+        until: Tick,
+        probes: Probes,
+    },
+    ForcedOpen,
+    Disabled,
+    /// `noted` once a rule was broken: it is told once.
+    Observing {
+        noted: bool,
+    },
+}
+
+/// A state that is set by hand.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum ByHand {
+    Closed,
+    ForcedOpen,
+    Disabled,
+    Observing,
 }
 
 /// The probes of one half-open period.
@@ -137,12 +158,14 @@ pub(super) struct Machine {
     /// What opened the circuit last, and the counts of that moment.
     tripped: Option<(Trip, Counts)>,
     opened: u64,
+    /// Openings since the circuit was closed, less one.
+    reopened: u32,
 }
 
 impl Machine {
     pub(super) fn new(plan: &Plan) -> Self {
         let ledger = plan.counts_in_order().then(|| Box::new(Ledger { window: Window::new(plan.window), run: 0 }));
-        Self { phase: Phase::Closed, generation: 0, ledger, tripped: None, opened: 0 }
+        Self { phase: Phase::Closed, generation: 0, ledger, tripped: None, opened: 0, reopened: 0 }
     }
 
     /// Half-open ⇒ open, where the period has ended without a verdict.
@@ -152,7 +175,7 @@ impl Machine {
         match self.phase {
             Phase::HalfOpen { until, probes } if now >= until => {
                 let trip = Trip::HalfOpenTimeout { after: plan.half_open.timeout };
-                Some(self.open(plan, until, trip, probes.counts()))
+                Some(self.open(plan, until, None, (trip, probes.counts())))
             }
             _ => None,
         }
@@ -161,7 +184,10 @@ impl Machine {
     /// What threads read without the lock.
     pub(super) fn control(&self, plan: &Plan) -> Control {
         let gate = match self.phase {
-            Phase::Closed => Gate::Counting,
+            Phase::Closed | Phase::Observing { noted: false } => Gate::Counting,
+            Phase::Observing { noted: true } => Gate::Noted,
+            Phase::Disabled => Gate::Uncounted,
+            Phase::ForcedOpen => Gate::Shut,
             Phase::Open { .. } => Gate::Open,
             Phase::HalfOpen { probes, .. } if probes.has_place(plan) => Gate::Ask,
             Phase::HalfOpen { .. } => Gate::Full,
@@ -172,15 +198,16 @@ impl Machine {
     /// The moment until which the state stays what it is unless an outcome changes it.
     pub(super) const fn until(&self) -> Tick {
         match self.phase {
-            Phase::Closed => Tick::from_nanos(u64::MAX),
             Phase::Open { until } | Phase::HalfOpen { until, .. } => until,
+            _ => Tick::from_nanos(u64::MAX),
         }
     }
 
     /// Whether a call at `now` would be let through.
     pub(super) fn would_admit(&self, plan: &Plan, now: Tick) -> bool {
         match self.phase {
-            Phase::Closed => true,
+            Phase::Closed | Phase::Disabled | Phase::Observing { .. } => true,
+            Phase::ForcedOpen => false,
             Phase::Open { until } => now >= until,
             Phase::HalfOpen { probes, .. } => probes.has_place(plan),
         }
@@ -192,7 +219,6 @@ impl Machine {
             return (Err(self.refusal(plan, now)), None);
         }
         let change = match &mut self.phase {
-            Phase::Closed => None,
             Phase::Open { .. } => {
                 let probes = Probes { taken: 1, in_flight: 1, ..Probes::default() };
                 Some(self.enter(Phase::HalfOpen { until: now.after(plan.half_open.timeout), probes }))
@@ -202,6 +228,7 @@ impl Machine {
                 probes.in_flight += 1;
                 None
             }
+            _ => None,
         };
         (Ok(self.generation), change)
     }
@@ -212,40 +239,57 @@ impl Machine {
         Refusal { cause: self.tripped().into(), retry_after }
     }
 
-    /// Hears how a call of `generation` ended; `call` is `None` where it is not counted.
-    pub(super) fn settle(&mut self, plan: &Plan, generation: u64, call: Option<Call>, now: Tick) -> Option<Change> {
+    /// Hears how a call of `generation` ended; `call` is `None` where it is not counted, and `hint` is how long its response
+    /// asked to be left alone.
+    pub(super) fn settle(
+        &mut self,
+        plan: &Plan,
+        generation: u64,
+        call: Option<Call>,
+        hint: Option<Duration>,
+        now: Tick,
+    ) -> Option<Change> {
         if generation != self.generation {
             return None;
         }
         match self.phase {
-            Phase::Closed => self.settle_closed(plan, call?, now),
-            Phase::HalfOpen { until, probes } => self.settle_probe(plan, call, until, probes, now),
+            Phase::Closed | Phase::Observing { .. } => self.settle_counted(plan, call?, hint, now),
+            Phase::HalfOpen { until, probes } => self.settle_probe(plan, call, until, probes, hint, now),
             // Nothing is admitted in a generation that is open.
-            Phase::Open { .. } => None,
+            Phase::Open { .. } | Phase::ForcedOpen | Phase::Disabled => None,
         }
     }
 
     /// Closed ⇒ closed or open, where the ledger counts.
-    fn settle_closed(&mut self, plan: &Plan, call: Call, now: Tick) -> Option<Change> {
+    fn settle_counted(&mut self, plan: &Plan, call: Call, hint: Option<Duration>, now: Tick) -> Option<Change> {
         let ledger = self.ledger.as_mut()?;
         ledger.run = if call.failed { ledger.run.saturating_add(1) } else { 0 };
         ledger.window.record(now, call);
         let counts = ledger.window.counts(now);
         let trip = plan.rules.judge(ledger.run, &counts)?;
-        Some(self.open(plan, now, trip, counts))
+        self.trip(plan, self.generation, now, hint, (trip, counts))
     }
 
-    /// Closed ⇒ open, where the stripes count and `counts` of them broke a rule in `generation`.
+    /// Closed ⇒ open: `counts` broke a rule in `generation`.
     pub(super) fn trip(
         &mut self,
         plan: &Plan,
         generation: u64,
         now: Tick,
-        (trip, counts): (Trip, Counts),
+        hint: Option<Duration>,
+        verdict: (Trip, Counts),
     ) -> Option<Change> {
-        // Another thread may have come first.
-        let stands = generation == self.generation && matches!(self.phase, Phase::Closed);
-        stands.then(|| self.open(plan, now, trip, counts))
+        match self.phase {
+            // Another thread may have come first.
+            _ if generation != self.generation => None,
+            Phase::Closed => Some(self.open(plan, now, hint, verdict)),
+            Phase::Observing { noted: false } => {
+                self.phase = Phase::Observing { noted: true };
+                self.tripped = Some(verdict);
+                Some(Change { from: State::Observing, to: State::Observing, trip: self.tripped() })
+            }
+            _ => None,
+        }
     }
 
     /// Half-open ⇒ half-open, closed or open.
@@ -255,6 +299,7 @@ impl Machine {
         call: Option<Call>,
         until: Tick,
         mut probes: Probes,
+        hint: Option<Duration>,
         now: Tick,
     ) -> Option<Change> {
         let HalfOpen { permits, successes, .. } = plan.half_open;
@@ -272,31 +317,42 @@ impl Machine {
         }
         self.phase = Phase::HalfOpen { until, probes };
         if probes.successes >= successes {
-            return Some(self.close());
+            return Some(self.enter_anew(Phase::Closed));
         }
         let lost = probes.failures > permits - successes;
-        lost.then(|| self.open(plan, now, Trip::Probes { failures: probes.failures, permits }, probes.counts()))
+        let trip = Trip::Probes { failures: probes.failures, permits };
+        lost.then(|| self.open(plan, now, hint, (trip, probes.counts())))
     }
 
-    /// Any ⇒ closed, by hand.
-    pub(super) fn reset(&mut self) -> Option<Change> {
-        let change = self.close();
-        (change.from != State::Closed).then_some(change)
+    /// Any ⇒ the state that is set by hand.
+    pub(super) fn set(&mut self, state: ByHand) -> Option<Change> {
+        let change = self.enter_anew(match state {
+            ByHand::Closed => Phase::Closed,
+            ByHand::ForcedOpen => Phase::ForcedOpen,
+            ByHand::Disabled => Phase::Disabled,
+            ByHand::Observing => Phase::Observing { noted: false },
+        });
+        (change.from != change.to).then_some(change)
     }
 
-    fn close(&mut self) -> Change {
+    /// Enters `phase` with all that was counted forgotten.
+    fn enter_anew(&mut self, phase: Phase) -> Change {
         if let Some(ledger) = &mut self.ledger {
             ledger.window.clear();
             ledger.run = 0;
         }
         self.tripped = None;
-        self.enter(Phase::Closed)
+        self.reopened = 0;
+        self.enter(phase)
     }
 
-    fn open(&mut self, plan: &Plan, since: Tick, trip: Trip, counts: Counts) -> Change {
-        self.tripped = Some((trip, counts));
+    fn open(&mut self, plan: &Plan, since: Tick, hint: Option<Duration>, verdict: (Trip, Counts)) -> Change {
+        if let Phase::HalfOpen { .. } = self.phase {
+            self.reopened = self.reopened.saturating_add(1);
+        }
+        self.tripped = Some(verdict);
         self.opened += 1;
-        self.enter(Phase::Open { until: since.after(plan.open_for) })
+        self.enter(Phase::Open { until: since.after(plan.opening.span(self.reopened, hint)) })
     }
 
     fn enter(&mut self, phase: Phase) -> Change {
@@ -315,13 +371,16 @@ impl Machine {
             Phase::Closed => State::Closed,
             Phase::Open { .. } => State::Open,
             Phase::HalfOpen { .. } => State::HalfOpen,
+            Phase::ForcedOpen => State::ForcedOpen,
+            Phase::Disabled => State::Disabled,
+            Phase::Observing { .. } => State::Observing,
         }
     }
 
     fn retry_after(&self, now: Tick) -> Option<Duration> {
         match self.phase {
             Phase::Open { until } => Some(until.since(now)),
-            Phase::Closed | Phase::HalfOpen { .. } => None,
+            _ => None,
         }
     }
 

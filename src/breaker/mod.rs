@@ -23,6 +23,9 @@
 //!   close the circuit with an empty window; as soon as they cannot be reached it opens again. A probe that is ignored or
 //!   dropped decides nothing and gives its place to another call.
 //!
+//! By hand a circuit is [forced open](Circuit::force_open), [disabled](Circuit::disable), [observed](Circuit::observe) or
+//! [closed](Circuit::reset); it then stays so, but for a closed one, until another state is set.
+//!
 //! # Rules
 //!
 //! Any of these opens a closed circuit, as soon as the call that crossed it has returned: failures in a row, failures in
@@ -103,6 +106,7 @@ mod sync; // atomics
 mod threads; // which stripe
 mod machine; // states and steps
 mod rules; // what trips
+mod opening; // for how long
 mod cause; // what tripped, as plain numbers
 mod window; // what happened lately, in order
 mod settings; // what the user chose

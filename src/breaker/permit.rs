@@ -1,6 +1,6 @@
 //! The right to make one call.
 
-use std::{mem, thread};
+use std::{mem, thread, time::Duration};
 
 use super::{
     circuit::{Circuit, Ticket},
@@ -52,6 +52,16 @@ impl Permit {
     #[inline]
     pub fn failure(self) {
         self.settle(Outcome::Failure);
+    }
+
+    /// The call failed, and the service asked to be left alone for so long.
+    ///
+    /// Where the circuit [honours](super::CircuitBuilder::honour_retry_after) that, and opens because of this call, it stays
+    /// open for so long at least.
+    pub fn failure_with(mut self, retry_after: Duration) {
+        if let Some(ticket) = self.ticket.take() {
+            self.circuit.core().settle_hinted(ticket, Ending::Finished(Outcome::Failure), Some(retry_after));
+        }
     }
 
     /// The call says nothing about the service.

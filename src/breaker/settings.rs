@@ -6,13 +6,14 @@ use super::{
     circuit::Circuit,
     machine::Plan,
     name::Name,
+    opening::Opening,
     rules::{Rate, Rules},
     threads,
     window::Length,
 };
 use crate::{
     config::ConfigError,
-    time::{Clock, nanos},
+    time::{Clock, WallClock, nanos},
 };
 
 /// A count window keeps every call that it counts, so it has a limit: 2²⁰ calls take 16 MiB.
@@ -83,7 +84,12 @@ pub struct CircuitBuilder {
     minimum_calls: u64,
     window: Length,
     open_for: Duration,
+    growth: Option<(f64, Duration)>,
+    jitter: Option<f64>,
+    hint_max: Option<Duration>,
+    random: fn() -> f64,
     half_open: HalfOpen,
+    wall_clock: WallClock,
     clock: Option<Clock>,
     stripes: usize,
 }
@@ -101,6 +107,11 @@ impl CircuitBuilder {
             minimum_calls: 10,
             window: Length::Time(Duration::from_secs(60)),
             open_for: Duration::from_secs(15),
+            growth: None,
+            jitter: None,
+            hint_max: None,
+            random: rand::random::<f64>,
+            wall_clock: WallClock::system(),
             half_open: HalfOpen::permits(3),
             clock: None,
             stripes: threads::stripes(),
@@ -175,6 +186,66 @@ impl CircuitBuilder {
         self
     }
 
+    /// Multiplies the open time by `factor` for each reopening in a row, up to `longest`; closing begins anew. Default: it does
+    /// not grow.
+    ///
+    /// It also brings [jitter](Self::open_jitter) of a tenth, unless that is set.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use portcullis::{breaker::{Circuit, HalfOpen}, time::ManualClock};
+    ///
+    /// let clock = ManualClock::new();
+    /// let circuit = Circuit::builder("customer-api")
+    ///     .consecutive_failures(1)
+    ///     .open_for(Duration::from_secs(5))
+    ///     .open_growth(2.0, Duration::from_secs(60))
+    ///     .open_jitter(0.0)
+    ///     .half_open(HalfOpen::permits(1))
+    ///     .clock(clock.clock())
+    ///     .build()?;
+    /// for seconds in [5, 10, 20, 40, 60, 60] {
+    ///     circuit.acquire().unwrap().failure();
+    ///     let open_for = Duration::from_secs(seconds);
+    ///     assert_eq!(circuit.snapshot().retry_after, Some(open_for));
+    ///     clock.advance(open_for);
+    /// }
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// ```
+    pub const fn open_growth(mut self, factor: f64, longest: Duration) -> Self {
+        self.growth = Some((factor, longest));
+        self
+    }
+
+    /// Shortens each open time by a random share of up to this much, so that the callers of one service do not all probe it at
+    /// once. Default: none, and a tenth where the open time [grows](Self::open_growth).
+    pub const fn open_jitter(mut self, share: f64) -> Self {
+        self.jitter = Some(share);
+        self
+    }
+
+    /// Stays open for as long as the response asks that opened the circuit, and `longest` at most, where that is longer
+    /// than the open time. Default: it is not heard.
+    ///
+    /// What a response asks is what [`Classify::retry_after`](crate::outcome::Classify::retry_after) reads: over HTTP the
+    /// header `Retry-After` and its relatives. Jitter does not shorten it.
+    pub const fn honour_retry_after(mut self, longest: Duration) -> Self {
+        self.hint_max = Some(longest);
+        self
+    }
+
+    /// The clock that dates in `Retry-After` are compared with; the system's unless set.
+    pub fn wall_clock(mut self, clock: WallClock) -> Self {
+        self.wall_clock = clock;
+        self
+    }
+
+    /// The source of randomness, which is called once for each opening with jitter and answers in `[0, 1]`; for tests.
+    pub fn random(mut self, random: fn() -> f64) -> Self {
+        self.random = random;
+        self
+    }
+
     /// How the circuit finds out whether the service is well again. Default: `HalfOpen::permits(3)`.
     pub const fn half_open(mut self, half_open: HalfOpen) -> Self {
         self.half_open = half_open;
@@ -207,7 +278,7 @@ impl CircuitBuilder {
     /// # Errors
     ///
     /// Names the first setting that makes no sense: a rate that is not above 0 and at most 1, a number or time of zero, a
-    /// slow-call rate without `slow_call`, more failures than the count window holds, more successes than permits, or no
+    /// slow-call rate without `slow_call`, an open time that shrinks, more failures than the count window holds, more successes than permits, or no
     /// rule at all.
     pub fn build(self) -> Result<Circuit, ConfigError> {
         let minimum_calls = at_least_one("minimum_calls", self.minimum_calls)?;
@@ -261,11 +332,31 @@ impl CircuitBuilder {
             rules,
             window: self.window,
             slow_call: set(self.slow_call, |limit| above_zero("slow_call", limit))?.map_or(u64::MAX, nanos),
-            open_for: above_zero("open_for", self.open_for)?,
+            opening: self.opening()?,
             half_open: self.half_open,
         };
         let clock = self.clock.unwrap_or_else(|| Clock::fine_enough_for(plan.shortest_span()));
-        Ok(Circuit::new(self.name, plan, clock, self.stripes))
+        Ok(Circuit::new(self.name, plan, clock, self.wall_clock, self.stripes))
+    }
+}
+
+impl CircuitBuilder {
+    fn opening(&self) -> Result<Opening, ConfigError> {
+        let first = above_zero("open_for", self.open_for)?;
+        let (growth, longest) = self.growth.unwrap_or((1.0, first));
+        if !(growth.is_finite() && growth >= 1.0) {
+            return Err(ConfigError::new("open_growth", "a factor of at least 1", growth));
+        }
+        if longest < first {
+            return Err(ConfigError::new("open_growth", "up to open_for at least", format_args!("{longest:?}")));
+        }
+        let jitter = self.jitter.unwrap_or(if self.growth.is_some() { 0.1 } else { 0.0 });
+        // An open time of nothing would be none.
+        if !(0.0..1.0).contains(&jitter) {
+            return Err(ConfigError::new("open_jitter", "at least 0 and below 1", jitter));
+        }
+        let hint_max = set(self.hint_max, |longest| above_zero("honour_retry_after", longest))?;
+        Ok(Opening { first, growth, longest, jitter, hint_max, random: self.random })
     }
 }
 

@@ -12,12 +12,11 @@
 //! * Two threads that find a broken rule both ask the lock: the second finds that the generation is over.
 //! * A success that does not judge has read a horizon; see [`Shared::count`].
 
-use std::sync::PoisonError;
+use std::{sync::PoisonError, time::Duration};
 
 use super::{
     cause::Cause,
     machine::{Change, Machine, Plan, Refusal},
-    rules::Trip,
     snapshot::Snapshot,
     stripes::Stripes,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence},
@@ -92,8 +91,8 @@ impl Shared {
         let cause = Cause(self.words.cause.each_ref().map(|word| word.load(Ordering::Acquire)));
         let retry_after = match control.gate() {
             Gate::Open => Some(until.since(now)),
-            Gate::Full => None,
-            Gate::Counting | Gate::Ask => return None,
+            Gate::Full | Gate::Shut => None,
+            Gate::Counting | Gate::Noted | Gate::Uncounted | Gate::Ask => return None,
         };
         // Acquire above, Release where they are written: a word of a later generation makes that generation visible.
         (self.words.control.load(Ordering::Relaxed) == control.0).then_some(Refusal { cause, retry_after })
@@ -167,7 +166,14 @@ impl Shared {
 
     /// Opens the circuit where the outcome that was counted breaks a rule, and moves the horizon where it breaks none.
     #[cold]
-    pub(super) fn judge(&self, stripes: &Stripes, counted: Counted, generation: u64, now: Tick) -> Option<Change> {
+    pub(super) fn judge(
+        &self,
+        stripes: &Stripes,
+        counted: Counted,
+        generation: u64,
+        hint: Option<Duration>,
+        now: Tick,
+    ) -> Option<Change> {
         let Counted { failures, bucket, seen } = counted;
         let (counts, bucket) = stripes.counts(bucket);
         let rules = &self.plan.rules;
@@ -177,13 +183,8 @@ impl Shared {
             let _ = self.words.horizon.compare_exchange(seen.0, next.0, Ordering::SeqCst, Ordering::Relaxed);
             return None;
         };
-        self.open(generation, now, (trip, counts))
-    }
-
-    #[cold]
-    fn open(&self, generation: u64, now: Tick, verdict: (Trip, Counts)) -> Option<Change> {
         let mut machine = self.lock();
-        let change = machine.trip(&self.plan, generation, now, verdict);
+        let change = machine.trip(&self.plan, generation, now, hint, (trip, counts));
         self.publish(&machine);
         change
     }
@@ -222,7 +223,7 @@ impl Shared {
         if next == before {
             return;
         }
-        if next.generation() != before.generation() && next.gate() != Gate::Counting {
+        if next.generation() != before.generation() && !matches!(next.gate(), Gate::Counting | Gate::Uncounted) {
             // Whoever reads a word that follows finds that this generation has begun.
             control.store(Control::new(next.generation(), Gate::Ask).0, Ordering::Release);
             until.store(machine.until().as_nanos(), Ordering::Release);

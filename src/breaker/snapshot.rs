@@ -14,16 +14,25 @@ pub enum State {
     Open,
     /// A few calls go through, to learn whether the service is well again.
     HalfOpen,
+    /// Calls are rejected, because somebody [said so](super::Circuit::force_open).
+    ForcedOpen,
+    /// Calls go through and are not counted, because somebody [said so](super::Circuit::disable).
+    Disabled,
+    /// Calls go through and are counted, and no rule opens the circuit, because somebody [said so](super::Circuit::observe).
+    Observing,
 }
 
 impl State {
-    /// The state as a label: `closed`, `open` or `half_open`.
+    /// The state as a label: `closed`, `open`, `half_open`, `forced_open`, `disabled` or `observing`.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Closed => "closed",
             Self::Open => "open",
             Self::HalfOpen => "half_open",
+            Self::ForcedOpen => "forced_open",
+            Self::Disabled => "disabled",
+            Self::Observing => "observing",
         }
     }
 }
@@ -40,7 +49,7 @@ impl fmt::Display for State {
 pub struct Snapshot {
     /// The state. It stays `Open` after the open time has passed, until a call is let through.
     pub state: State,
-    /// Calls that were counted: while closed those of the window, while open those that opened it, while half-open the
+    /// Calls that were counted: while closed or observed those of the window, while open those that opened it, while half-open the
     /// probes that have ended.
     pub calls: u64,
     /// Failed calls among them.
@@ -51,7 +60,7 @@ pub struct Snapshot {
     pub mean_latency: Option<Duration>,
     /// Time until calls are let through; `None` unless the circuit is open, and zero once the next call is let through.
     pub retry_after: Option<Duration>,
-    /// What opened the circuit, until it is closed again.
+    /// What opened the circuit, until it is closed again; what would have opened it, while it is observed.
     pub tripped: Option<Trip>,
     /// How often the circuit has opened since it was made, from half-open too.
     pub opened: u64,

@@ -15,8 +15,21 @@ pub(super) enum Gate {
     Open,
     /// Be rejected until the half-open period is over, or until a place is given back.
     Full,
+    /// Go through and be counted; nobody judges.
+    Noted,
+    /// Go through, and not be counted.
+    Uncounted,
+    /// Be rejected.
+    Shut,
     /// Nothing: take the lock and ask. Half-open, or just changing.
     Ask,
+}
+
+impl Gate {
+    /// Whether calls go through, without the lock being asked.
+    pub(super) const fn is_free(self) -> bool {
+        matches!(self, Self::Counting | Self::Noted | Self::Uncounted)
+    }
 }
 
 impl Control {
@@ -32,10 +45,16 @@ impl Control {
         const COUNTING: u64 = Gate::Counting as u64;
         const OPEN: u64 = Gate::Open as u64;
         const FULL: u64 = Gate::Full as u64;
+        const NOTED: u64 = Gate::Noted as u64;
+        const UNCOUNTED: u64 = Gate::Uncounted as u64;
+        const SHUT: u64 = Gate::Shut as u64;
         match self.0 & 15 {
             COUNTING => Gate::Counting,
             OPEN => Gate::Open,
             FULL => Gate::Full,
+            NOTED => Gate::Noted,
+            UNCOUNTED => Gate::Uncounted,
+            SHUT => Gate::Shut,
             _ => Gate::Ask,
         }
     }
