@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use super::{
     cause::Cause,
+    half_open::HalfOpen,
     opening::Opening,
     rules::{Rules, Trip},
-    settings::HalfOpen,
     snapshot::{Snapshot, State},
     window::{Call, Counts, Length, Window},
     word::{Control, Gate},

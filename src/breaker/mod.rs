@@ -110,6 +110,7 @@ mod opening; // for how long
 mod cause; // what tripped, as plain numbers
 mod window; // what happened lately, in order
 mod settings; // what the user chose
+mod half_open; // how it probes
 mod name; // who it is
 mod snapshot; // how it looks from outside
 mod error; // what the caller is told
@@ -119,12 +120,13 @@ pub use self::{
     circuit::Circuit,
     error::{BreakerError, Rejected},
     future::ResponseFuture,
+    half_open::HalfOpen,
     layer::CircuitBreakerLayer,
     name::Name,
     permit::Permit,
     probe::{probe, probe_when},
     rules::{Rate, Trip},
     service::CircuitBreaker,
-    settings::{CircuitBuilder, HalfOpen},
+    settings::CircuitBuilder,
     snapshot::{Snapshot, State},
 };

@@ -1,0 +1,313 @@
+//! Each model is a race that the seam has to survive, in every order in which its threads can step.
+
+use std::{
+    env,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use loom::{model::Builder, sync::Arc, thread};
+
+use super::{
+    half_open::HalfOpen,
+    machine::{ByHand, Ending, Plan, Refusal},
+    opening::Opening,
+    rules::{Rate, Rules, Trip},
+    shared::Shared,
+    snapshot::{Snapshot, State},
+    window::{Call, Length},
+    word::Gate,
+};
+use crate::time::Tick;
+
+/// A bucket takes one of these: the window of two buckets takes two.
+const BUCKET: u64 = 1_000_000;
+const OPEN_FOR: u64 = 10 * BUCKET;
+const HALF_OPEN_TIMEOUT: u64 = 100 * BUCKET;
+
+const OK: Call = Call { failed: false, slow: false, nanos: 0 };
+const FAILED: Call = Call { failed: true, slow: false, nanos: 0 };
+
+fn search(name: &str, model: impl Fn() + Send + Sync + 'static) {
+    static PERMUTATIONS: AtomicUsize = AtomicUsize::new(0);
+    let mut builder = Builder::new();
+    if env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
+        builder.preemption_bound = Some(3);
+    }
+    builder.max_branches = 20_000;
+    let before = PERMUTATIONS.load(Ordering::Relaxed);
+    let preemptions = builder.preemption_bound;
+    builder.check(move || {
+        PERMUTATIONS.fetch_add(1, Ordering::Relaxed);
+        model();
+    });
+    let searched = PERMUTATIONS.load(Ordering::Relaxed) - before;
+    println!("{name}: about {searched} interleavings, preemptions at most {preemptions:?}");
+}
+
+fn rules() -> Rules {
+    Rules {
+        consecutive_failures: None,
+        failures: None,
+        failure_rate: None,
+        slow_call_rate: None,
+        mean_latency: None,
+        minimum_calls: 1,
+    }
+}
+
+fn circuit(rules: Rules) -> Arc<Shared> {
+    let plan = Plan {
+        rules,
+        window: Length::Time(Duration::from_nanos(2 * BUCKET)),
+        slow_call: u64::MAX,
+        opening: Opening {
+            first: Duration::from_nanos(OPEN_FOR),
+            growth: 1.0,
+            longest: Duration::from_nanos(OPEN_FOR),
+            jitter: 0.0,
+            hint_max: None,
+            random: || 0.0,
+        },
+        half_open: HalfOpen::permits(1).timeout(Duration::from_nanos(HALF_OPEN_TIMEOUT)),
+    };
+    Arc::new(Shared::new(plan, 2))
+}
+
+const fn at(bucket: u64) -> Tick {
+    Tick::from_nanos(bucket * BUCKET)
+}
+
+/// As the circuit admits a call: by what it reads, or under the lock.
+fn admit(shared: &Shared, now: Tick) -> Result<u64, Refusal> {
+    let control = shared.control();
+    if control.gate().is_free() {
+        return Ok(control.generation());
+    }
+    match shared.refusal(control, now) {
+        Some(refusal) => Err(refusal),
+        None => shared.step(now, |machine, plan| machine.admit(plan, now)).0,
+    }
+}
+
+/// As the circuit hears of an outcome.
+fn settle(shared: &Shared, stripe: usize, generation: u64, call: Call, now: Tick) {
+    let control = shared.control();
+    if control.generation() != generation {
+        return;
+    }
+    let stripes = shared.stripes().expect("a time window");
+    if matches!(control.gate(), Gate::Counting | Gate::Noted) {
+        if let Some(counted) = shared.count(stripes, stripe, generation, call, now)
+            && control.gate() == Gate::Counting
+        {
+            shared.judge(stripes, counted, generation, None, now);
+        }
+    } else {
+        shared.step(now, |machine, plan| ((), machine.settle(plan, generation, Some(call), None, now)));
+    }
+}
+
+fn snapshot(shared: &Shared, now: Tick) -> Snapshot {
+    shared.snapshot(now).0
+}
+
+/// Lets two threads do it, each with its number.
+fn two(shared: &Arc<Shared>, work: impl Fn(usize, &Shared) + Copy + Send + Sync + 'static) {
+    let threads = [0, 1].map(|number| {
+        let shared = Arc::clone(shared);
+        thread::spawn(move || work(number, &shared))
+    });
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+fn opened_once_by_a_failure() -> Arc<Shared> {
+    let shared = circuit(Rules { consecutive_failures: Some(1), ..rules() });
+    settle(&shared, 0, admit(&shared, at(0)).unwrap(), FAILED, at(0));
+    assert_eq!(snapshot(&shared, at(0)).state, State::Open);
+    shared
+}
+
+#[test]
+fn a_call_that_is_admitted_while_the_circuit_opens_changes_nothing() {
+    search("admission against transition", || {
+        let shared = circuit(Rules { consecutive_failures: Some(1), ..rules() });
+        two(&shared, |number, shared| {
+            if let Ok(generation) = admit(shared, at(0)) {
+                settle(shared, number, generation, FAILED, at(0));
+            }
+        });
+        let Snapshot { state, opened, .. } = snapshot(&shared, at(0));
+        assert_eq!((state, opened), (State::Open, 1));
+        assert!(admit(&shared, at(0)).is_err());
+    });
+}
+
+#[test]
+fn of_a_failure_and_the_success_that_completes_the_minimum_one_sees_the_other() {
+    search("horizon against outcome", || {
+        let shared = circuit(Rules { failure_rate: Rate::new(0.5), minimum_calls: 2, ..rules() });
+        two(&shared, |number, shared| {
+            let generation = admit(shared, at(0)).unwrap();
+            settle(shared, number, generation, if number == 0 { FAILED } else { OK }, at(0));
+        });
+        assert_eq!(snapshot(&shared, at(0)).state, State::Open, "one of two failed");
+    });
+}
+
+#[test]
+fn two_failures_in_different_stripes_are_seen_together() {
+    search("two bad outcomes", || {
+        let shared = circuit(Rules { failures: Some(2), ..rules() });
+        two(&shared, |number, shared| {
+            let generation = admit(shared, at(0)).unwrap();
+            settle(shared, number, generation, FAILED, at(0));
+        });
+        assert_eq!(snapshot(&shared, at(0)).opened, 1);
+    });
+}
+
+#[test]
+fn a_success_after_old_successes_left_sees_a_failure_that_ends_meanwhile() {
+    search("ageing against outcome", || {
+        let shared = circuit(Rules { failure_rate: Rate::new(0.5), minimum_calls: 2, ..rules() });
+        for _ in 0..3 {
+            settle(&shared, 0, 0, OK, at(0));
+        }
+        // Bucket 2 has taken the place of bucket 0, whose successes are gone.
+        two(&shared, |number, shared| settle(shared, number, 0, if number == 0 { FAILED } else { OK }, at(2)));
+        assert_eq!(snapshot(&shared, at(2)).state, State::Open);
+    });
+}
+
+#[test]
+fn no_outcome_is_lost_when_a_bucket_turns_over() {
+    search("turnover against recording", || {
+        let shared = circuit(Rules { failures: Some(100), ..rules() });
+        settle(&shared, 0, 0, FAILED, at(0));
+        // Both in one stripe and in the place of bucket 0.
+        two(&shared, |_, shared| settle(shared, 0, 0, FAILED, at(2)));
+        let Snapshot { calls, failures, .. } = snapshot(&shared, at(2));
+        assert_eq!((calls, failures), (2, 2));
+    });
+}
+
+#[test]
+fn an_outcome_that_comes_late_for_its_bucket_takes_none_from_the_next() {
+    search("a late clock against turnover", || {
+        let shared = circuit(Rules { failures: Some(100), ..rules() });
+        two(&shared, |number, shared| settle(shared, 0, 0, OK, at(2 * number as u64)));
+        assert_eq!(snapshot(&shared, at(2)).calls, 1);
+    });
+}
+
+#[test]
+fn a_straggler_is_not_heard_in_the_next_generation() {
+    search("straggler against a new epoch", || {
+        let shared = circuit(Rules { consecutive_failures: Some(2), ..rules() });
+        two(&shared, |number, shared| {
+            if number == 0 {
+                settle(shared, 0, 0, FAILED, at(0));
+            } else {
+                shared.step(at(0), |machine, _| ((), machine.set(ByHand::Closed)));
+            }
+        });
+        assert_eq!(snapshot(&shared, at(0)).calls, 0);
+        settle(&shared, 0, admit(&shared, at(0)).unwrap(), FAILED, at(0));
+        assert_eq!(snapshot(&shared, at(0)).state, State::Closed, "one failure in a row");
+    });
+}
+
+#[test]
+fn one_place_is_given_to_one_probe() {
+    search("two probes for one permit", || {
+        let shared = opened_once_by_a_failure();
+        let admitted = Arc::new(loom::sync::atomic::AtomicUsize::new(0));
+        let count = Arc::clone(&admitted);
+        let threads = [(); 2].map(|()| {
+            let (shared, count) = (Arc::clone(&shared), Arc::clone(&count));
+            thread::spawn(move || {
+                if admit(&shared, at(10)).is_ok() {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        });
+        for thread in threads {
+            thread.join().unwrap();
+        }
+        assert_eq!(admitted.load(Ordering::SeqCst), 1);
+    });
+}
+
+#[test]
+fn a_rejection_reads_figures_that_belong_together() {
+    search("rejection against transition", || {
+        let shared = opened_once_by_a_failure();
+        two(&shared, |number, shared| {
+            if number == 0 {
+                let generation = admit(shared, at(10)).unwrap();
+                settle(shared, 0, generation, FAILED, at(11));
+            } else if let Err(refusal) = admit(shared, at(9)) {
+                let told = (refusal.cause.trip(), refusal.retry_after.map(|span| span.as_nanos() as u64 / BUCKET));
+                let first = (Some(Trip::ConsecutiveFailures { failures: 1 }), Some(1));
+                let half_open = (first.0, None);
+                let second = (Some(Trip::Probes { failures: 1, permits: 1 }), Some(12));
+                assert!([first, half_open, second].contains(&told), "{told:?}");
+            }
+        });
+        let Snapshot { state, opened, .. } = snapshot(&shared, at(11));
+        assert_eq!((state, opened), (State::Open, 2));
+    });
+}
+
+#[test]
+fn a_dropped_probe_and_the_end_of_its_period_agree() {
+    search("drop against verdict", || {
+        let shared = opened_once_by_a_failure();
+        let generation = admit(&shared, at(10)).unwrap();
+        two(&shared, move |number, shared| {
+            if number == 0 {
+                let call = shared.plan().call(Ending::Dropped, 0);
+                shared.step(at(20), |machine, plan| ((), machine.settle(plan, generation, call, None, at(20))));
+            } else {
+                let _ = admit(shared, at(110));
+            }
+        });
+        let Snapshot { state, opened, .. } = snapshot(&shared, at(110));
+        assert!(matches!((state, opened), (State::Open, 2)), "{state} {opened}");
+    });
+}
+
+#[test]
+fn a_circuit_that_is_forced_open_stays_so() {
+    search("forced states against calls", || {
+        let shared = circuit(Rules { consecutive_failures: Some(1), ..rules() });
+        two(&shared, |number, shared| {
+            if number == 0 {
+                shared.step(at(0), |machine, _| ((), machine.set(ByHand::ForcedOpen)));
+            } else if let Ok(generation) = admit(shared, at(0)) {
+                settle(shared, 0, generation, FAILED, at(0));
+            }
+        });
+        assert_eq!(snapshot(&shared, at(0)).state, State::ForcedOpen);
+        assert!(admit(&shared, at(1000)).is_err());
+    });
+}
+
+#[test]
+fn what_was_counted_before_an_outcome_is_told_is_seen_by_whoever_reads() {
+    search("counting against reading", || {
+        let shared = circuit(Rules { failure_rate: Rate::new(0.6), minimum_calls: 3, ..rules() });
+        settle(&shared, 0, 0, OK, at(0));
+        two(&shared, |number, shared| {
+            if number == 0 {
+                settle(shared, 0, 0, FAILED, at(0));
+            } else {
+                let Snapshot { calls, failures, .. } = snapshot(shared, at(0));
+                assert!(failures < calls && calls <= 2, "{failures} of {calls}");
+            }
+        });
+    });
+}
