@@ -42,7 +42,11 @@ fn no_outcome_is_lost_while_buckets_turn_over() {
                 scope.spawn(|| {
                     for turn in 0..CALLS {
                         let permit = circuit.acquire().unwrap();
-                        if turn % 10 == 0 { permit.failure() } else { permit.success() }
+                        if turn % 10 == 0 {
+                            permit.failure()
+                        } else {
+                            permit.success()
+                        }
                         done.fetch_add(1, Ordering::Relaxed);
                     }
                 });
