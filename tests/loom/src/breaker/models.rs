@@ -221,6 +221,49 @@ fn a_straggler_is_not_heard_in_the_next_generation() {
 }
 
 #[test]
+fn a_straggler_opens_no_later_generation() {
+    search("straggler's verdict against a new epoch", || {
+        let shared = circuit(Rules { consecutive_failures: Some(1), ..rules() });
+        two(&shared, |number, shared| {
+            if number == 0 {
+                settle(shared, 0, 0, FAILED, at(0));
+            } else {
+                shared.step(at(0), |machine, _| ((), machine.set(ByHand::Closed)));
+            }
+        });
+        assert_eq!(snapshot(&shared, at(0)).state, State::Closed, "closed by hand, before or after");
+    });
+}
+
+#[test]
+fn a_success_that_saw_nothing_bad_does_not_hide_what_ended_meanwhile() {
+    search("horizon against horizon", || {
+        let shared = circuit(Rules { failure_rate: Rate::new(0.3), minimum_calls: 3, ..rules() });
+        two(&shared, |number, shared| settle(shared, number, 0, if number == 0 { FAILED } else { OK }, at(0)));
+        settle(&shared, 0, 0, OK, at(0));
+        assert_eq!(snapshot(&shared, at(0)).state, State::Open, "the third call, and one failed");
+    });
+}
+
+#[test]
+fn calls_that_end_meanwhile_make_no_rate_too_high() {
+    search("counting against judging", || {
+        let shared = circuit(Rules { failure_rate: Rate::new(0.4), minimum_calls: 4, ..rules() });
+        for _ in 0..3 {
+            settle(&shared, 0, 0, OK, at(0));
+        }
+        two(&shared, |number, shared| {
+            if number == 0 {
+                settle(shared, 0, 0, OK, at(0));
+                settle(shared, 0, 0, OK, at(0));
+            }
+            settle(shared, number, 0, FAILED, at(0));
+        });
+        assert_eq!(snapshot(&shared, at(0)).state, State::Closed, "in no order more than 2 of 7 failed");
+    });
+}
+
+#[test]
 fn one_place_is_given_to_one_probe() {
     search("two probes for one permit", || {
         let shared = opened_once_by_a_failure();
