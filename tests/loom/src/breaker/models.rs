@@ -248,18 +248,12 @@ fn a_success_that_saw_nothing_bad_does_not_hide_what_ended_meanwhile() {
 #[test]
 fn calls_that_end_meanwhile_make_no_rate_too_high() {
     search("counting against judging", || {
-        let shared = circuit(Rules { failure_rate: Rate::new(0.4), minimum_calls: 4, ..rules() });
+        let shared = circuit(Rules { failure_rate: Rate::new(0.45), minimum_calls: 4, ..rules() });
         for _ in 0..3 {
             settle(&shared, 0, 0, OK, at(0));
         }
-        two(&shared, |number, shared| {
-            if number == 0 {
-                settle(shared, 0, 0, OK, at(0));
-                settle(shared, 0, 0, OK, at(0));
-            }
-            settle(shared, number, 0, FAILED, at(0));
-        });
-        assert_eq!(snapshot(&shared, at(0)).state, State::Closed, "in no order more than 2 of 7 failed");
+        two(&shared, |number, shared| settle(shared, number, 0, FAILED, at(0)));
+        assert_eq!(snapshot(&shared, at(0)).state, State::Closed, "one of 4 failed, and then two of 5");
     });
 }
 
