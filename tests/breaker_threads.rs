@@ -43,9 +43,9 @@ fn no_outcome_is_lost_while_buckets_turn_over() {
                     for turn in 0..CALLS {
                         let permit = circuit.acquire().unwrap();
                         if turn % 10 == 0 {
-                            permit.failure()
+                            permit.failure();
                         } else {
-                            permit.success()
+                            permit.success();
                         }
                         done.fetch_add(1, Ordering::Relaxed);
                     }
