@@ -1,5 +1,7 @@
 //! One HTTP exchange: a request, and its whole answer within a bound.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Response;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -16,8 +18,8 @@ use crate::json;
 
 pub(crate) type Request = http::Request<Full<Bytes>>;
 pub(crate) type Answer = Response<Content>;
-/// Connections over HTTP and HTTPS, shared by its clones.
-pub(crate) type Client = legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
+/// Connections over HTTP and HTTPS. A clone of hyper-util's client costs more than one of a reference to it.
+pub(crate) type Client = Arc<legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>>;
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -39,7 +41,7 @@ impl Content {
 
 pub(crate) fn client() -> Client {
     let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
-    legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector)
+    Arc::new(legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector))
 }
 
 /// The service that layers are put around. Redirects are not followed.
@@ -48,7 +50,7 @@ pub(crate) fn exchange(
     max_bytes: usize,
 ) -> impl Service<Request, Response = Answer, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static {
     service_fn(move |request| {
-        let client = client.clone();
+        let client = Arc::clone(&client);
         async move {
             let (head, body) = client.request(request).await?.into_parts();
             let content = match Limited::new(body, max_bytes).collect().await {

@@ -1,5 +1,7 @@
 //! `GET /health`: the circuit and the queue, for load balancers and people.
 
+use std::sync::Arc;
+
 use axum::{extract::State, response::Response};
 use http::StatusCode;
 use portcullis::breaker;
@@ -10,7 +12,7 @@ use crate::{
     routes::{Gateway, answer},
 };
 
-pub(crate) async fn health(State(gateway): State<Gateway>) -> Response {
+pub(crate) async fn health(State(gateway): State<Arc<Gateway>>) -> Response {
     let ready = gateway.queue.ping().await.is_ok();
     let circuit = gateway.circuit.snapshot();
     let (code, status) = match circuit.state {

@@ -126,7 +126,7 @@ async fn run(settings: Settings) -> Result<(), String> {
         tokio::spawn(probe::probe(circuit.clone(), settings.health_probe_interval, Arc::clone(&downstream)));
     }
     tokio::spawn(upkeep(metrics.clone(), queue.clone()));
-    let gateway = Gateway { queue, circuit, downstream, client: proxy, metrics };
+    let gateway = Arc::new(Gateway { queue, circuit, downstream, client: proxy, metrics });
     let router = routes::router(gateway, signature);
 
     greeting::greet(address, generated.then_some(secret.as_str()), simulator);

@@ -1,6 +1,6 @@
 //! `GET /metrics`: what happened, as Prometheus reads it. Each series is there from the start, at 0.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{MatchedPath, Request, State},
@@ -87,7 +87,7 @@ impl Page {
     }
 }
 
-pub(crate) async fn page(State(gateway): State<Gateway>) -> ([(&'static str, &'static str); 1], String) {
+pub(crate) async fn page(State(gateway): State<Arc<Gateway>>) -> ([(&'static str, &'static str); 1], String) {
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], gateway.metrics.render(&gateway.circuit))
 }
 

@@ -2,7 +2,7 @@
 //!
 //! The call is awaited in the handler: a client that hangs up cancels both.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use axum::response::Response;
 use http::{HeaderValue, Request, StatusCode, header};
@@ -24,7 +24,7 @@ use crate::{
     trace::TraceContext,
 };
 
-pub(crate) async fn forward(gateway: Gateway, request: Request<VerifiedBody>) -> Response {
+pub(crate) async fn forward(gateway: Arc<Gateway>, request: Request<VerifiedBody>) -> Response {
     let trace = request.extensions().get::<TraceContext>().cloned().unwrap_or_default();
     let body = request.into_body().into_bytes();
     // What is no event goes on all the same, as long as it is JSON.
@@ -40,7 +40,7 @@ pub(crate) async fn forward(gateway: Gateway, request: Request<VerifiedBody>) ->
     );
     let key = TaskId::random();
     let request = gateway.downstream.post("/v2/process/cognigy", body.clone(), key.as_str(), &trace);
-    match gateway.client.oneshot(request).instrument(span).await {
+    match gateway.client.clone().oneshot(request).instrument(span).await {
         Ok(answer) => answered(answer),
         Err(failed) => unanswered(failed),
     }

@@ -1,5 +1,7 @@
 //! `POST /webhooks/cognigy`: takes a webhook into the queue.
 
+use std::sync::Arc;
+
 use axum::response::Response;
 use http::{Request, StatusCode};
 use portcullis::signature::VerifiedBody;
@@ -12,7 +14,7 @@ use crate::{
     trace::TraceContext,
 };
 
-pub(crate) async fn accept(gateway: Gateway, request: Request<VerifiedBody>) -> Response {
+pub(crate) async fn accept(gateway: Arc<Gateway>, request: Request<VerifiedBody>) -> Response {
     let trace = request.extensions().get::<TraceContext>().cloned().unwrap_or_default();
     let body = request.into_body().into_bytes();
     if let Err(invalid) = DialogEvent::parse(&body) {

@@ -28,7 +28,6 @@ use crate::{
 };
 
 /// What the routes share.
-#[derive(Clone)]
 pub(crate) struct Gateway {
     pub(crate) queue: Queue,
     pub(crate) circuit: Circuit,
@@ -38,13 +37,14 @@ pub(crate) struct Gateway {
 }
 
 /// All routes. `signature` knows the secrets; the proxied route takes them as credentials too.
-pub(crate) fn router(gateway: Gateway, signature: SignatureLayer) -> Router {
+pub(crate) fn router(gateway: Arc<Gateway>, signature: SignatureLayer) -> Router {
     let signature = signature.refuse_with(refuse);
-    let (accept, forward) = (gateway.clone(), gateway.clone());
-    let queued = signature.clone().layer(service_fn(move |request| never(queued::accept(accept.clone(), request))));
+    let (accept, forward) = (Arc::clone(&gateway), Arc::clone(&gateway));
+    let queued =
+        signature.clone().layer(service_fn(move |request| never(queued::accept(Arc::clone(&accept), request))));
     let proxied = signature
         .accept_credentials()
-        .layer(service_fn(move |request| never(proxied::forward(forward.clone(), request))));
+        .layer(service_fn(move |request| never(proxied::forward(Arc::clone(&forward), request))));
     Router::new()
         .route(metrics::QUEUED, post_service(queued).route_layer(from_fn(verifying)))
         .route(metrics::PROXIED, post_service(proxied).route_layer(from_fn(verifying)))

@@ -1,5 +1,7 @@
 //! `GET /webhooks/cognigy/status/{taskId}`: what became of a queued webhook.
 
+use std::sync::Arc;
+
 use axum::{
     extract::{Path, State},
     response::Response,
@@ -12,7 +14,7 @@ use crate::{
     routes::{Gateway, answer, queue_unavailable, raw},
 };
 
-pub(crate) async fn status(State(gateway): State<Gateway>, Path(id): Path<String>) -> Response {
+pub(crate) async fn status(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>) -> Response {
     let state = match id.parse::<TaskId>() {
         Ok(id) => gateway.queue.state(&id).await,
         // No task has such an id.
