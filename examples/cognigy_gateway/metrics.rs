@@ -2,15 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{
-    extract::{MatchedPath, Request, State},
-    middleware::Next,
-    response::Response,
-};
+use axum::{extract::State, response::Response};
 use http::StatusCode;
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use portcullis::breaker::{self, Circuit};
+use tower::util::MapResponseLayer;
 
 use crate::routes::Gateway;
 
@@ -58,11 +55,6 @@ impl Page {
         describe_counter!(TRIPS, "Openings of the circuit, from half-open too.");
         describe_gauge!(STATE, "1 for the state that the circuit is in, 0 for the others.");
         describe_histogram!(DURATION, "Single attempts to call the downstream.");
-        for (route, statuses) in ANSWERS {
-            for status in statuses {
-                counter!(REQUESTS, "route" => route, "status" => status.to_string()).absolute(0);
-            }
-        }
         for status in RETRIED {
             counter!(RETRIES, "status_code" => status).absolute(0);
         }
@@ -91,12 +83,26 @@ pub(crate) async fn page(State(gateway): State<Arc<Gateway>>) -> ([(&'static str
     ([("content-type", "text/plain; version=0.0.4; charset=utf-8")], gateway.metrics.render(&gateway.circuit))
 }
 
-/// Counts the requests of a route by what they are answered.
-pub(crate) async fn count(route: MatchedPath, request: Request, next: Next) -> Response {
-    let response = next.run(request).await;
-    let (route, status) = (route.as_str().to_owned(), response.status().as_u16().to_string());
-    counter!(REQUESTS, "route" => route, "status" => status).increment(1);
-    response
+/// Counts the requests of a route by what they are answered. The counters of the usual answers are looked up once.
+pub(crate) fn count(route: &'static str) -> MapResponseLayer<impl Fn(Response) -> Response + Clone> {
+    let counter =
+        move |status: StatusCode| counter!(REQUESTS, "route" => route, "status" => status.as_str().to_owned());
+    let usual: Arc<[_]> = usual(route)
+        .filter_map(|status| StatusCode::from_u16(status).ok())
+        .map(|status| (status, counter(status)))
+        .collect();
+    MapResponseLayer::new(move |response: Response| {
+        let status = response.status();
+        match usual.iter().find(|(usual, _)| *usual == status) {
+            Some((_, usual)) => usual.increment(1),
+            None => counter(status).increment(1),
+        }
+        response
+    })
+}
+
+fn usual(route: &str) -> impl Iterator<Item = u16> {
+    ANSWERS.into_iter().filter(move |(of, _)| *of == route).flat_map(|(_, statuses)| statuses).copied()
 }
 
 /// An attempt follows one that ended with this status, or with an error.

@@ -20,7 +20,9 @@ use tracing::{Instrument, Span, field::Empty, info_span};
 
 use crate::{
     downstream::{Calls, Downstream},
-    health, metrics, proxied,
+    health,
+    metrics::{self, PROXIED, QUEUED, STATUS, count},
+    proxied,
     queue::Queue,
     queued, status,
     telemetry::{SPANS, fail},
@@ -46,10 +48,9 @@ pub(crate) fn router(gateway: Arc<Gateway>, signature: SignatureLayer) -> Router
         .accept_credentials()
         .layer(service_fn(move |request| never(proxied::forward(Arc::clone(&forward), request))));
     Router::new()
-        .route(metrics::QUEUED, post_service(queued).route_layer(from_fn(verifying)))
-        .route(metrics::PROXIED, post_service(proxied).route_layer(from_fn(verifying)))
-        .route(metrics::STATUS, get(status::status))
-        .route_layer(from_fn(metrics::count))
+        .route(QUEUED, post_service(queued).route_layer(from_fn(verifying)).layer(count(QUEUED)))
+        .route(PROXIED, post_service(proxied).route_layer(from_fn(verifying)).layer(count(PROXIED)))
+        .route(STATUS, get(status::status).layer(count(STATUS)))
         .route("/health", get(health::health))
         .route("/metrics", get(metrics::page))
         .with_state(gateway)
