@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use http_body_util::Full;
 use portcullis::{
     BoxError, ConfigError,
@@ -19,7 +19,8 @@ use tower::{
     Layer, Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn, timeout::error::Elapsed,
     util::BoxCloneSyncService,
 };
-use tracing::{Instrument, Span, field::Empty, info_span};
+use tracing::{Instrument, Span, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
     exchange::{Answer, Client, Request, causes, exchange},
@@ -27,9 +28,11 @@ use crate::{
     oauth::{self, Tokens},
     settings::{BaseUrl, Hidden, Settings},
     shutdown::pause,
-    telemetry::{SPANS, fail},
+    telemetry::{SPANS, Shown, fail},
     trace::TraceContext,
 };
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// How often a failing token server is asked where no call does.
 const TOKEN_PAUSE: Duration = Duration::from_millis(500);
@@ -113,7 +116,11 @@ pub(crate) fn retries(settings: &Settings) -> RetryPolicyBuilder<Http, Http> {
 
 /// Where the downstream is, and what it takes to call it.
 pub(crate) struct Downstream {
-    base: BaseUrl,
+    /// Where jobs ask.
+    pub(crate) lookup: Uri,
+    /// Where proxied calls go.
+    pub(crate) process: Uri,
+    health: Uri,
     token: Option<HeaderValue>,
     /// In place of the fixed token.
     tokens: Option<Tokens>,
@@ -123,9 +130,11 @@ pub(crate) struct Downstream {
 }
 
 impl Downstream {
-    pub(crate) fn new(settings: &Settings, base: BaseUrl, http: Client) -> Self {
+    pub(crate) fn new(settings: &Settings, base: &BaseUrl, http: Client) -> Self {
         Self {
-            base,
+            lookup: base.join("/v1/customer/lookup"),
+            process: base.join("/v2/process/cognigy"),
+            health: base.join("/v2/health"),
             token: settings.downstream_bearer_token.as_ref().and_then(Hidden::bearer),
             tokens: oauth::tokens(settings, &http),
             http,
@@ -185,21 +194,22 @@ impl Downstream {
         }
     }
 
-    /// A request to `path`; a POST carries JSON and the key that makes it safe to repeat.
-    pub(crate) fn post(&self, path: &str, body: Bytes, key: &str, trace: &TraceContext) -> Request {
-        let mut request = http::Request::post(self.base.join(path))
+    /// A POST of JSON, with the key that makes it safe to repeat.
+    pub(crate) fn post(&self, url: &Uri, body: Bytes, key: &str, trace: &TraceContext) -> Request {
+        let mut request = http::Request::post(url)
             .header(header::CONTENT_TYPE, "application/json")
             .header(header::ACCEPT, "application/json")
-            .header("idempotency-key", key)
+            .header(IDEMPOTENCY_KEY, key)
             .body(Full::new(body))
             .expect("a task id can be a header");
         trace.put(request.headers_mut());
         request
     }
 
-    pub(crate) fn get(&self, path: &str) -> Request {
+    /// Asks how it is.
+    pub(crate) fn health(&self) -> Request {
         let mut request = Request::default();
-        *request.uri_mut() = self.base.join(path);
+        request.uri_mut().clone_from(&self.health);
         request
     }
 }
@@ -232,11 +242,10 @@ where
         target: SPANS,
         "downstream_api_call",
         otel.kind = "client",
-        http.request.method = Method::as_str(request.method()),
-        url.full = %request.uri(),
-        http.response.status_code = Empty,
         retry.attempt = i64::from(number),
     );
+    span.set_attribute("http.request.method", Shown(request.method()));
+    span.set_attribute("url.full", Shown(request.uri()));
     if let Some(trace) = TraceContext::within(&span) {
         trace.put(request.headers_mut());
     }
@@ -270,7 +279,7 @@ fn judge(span: &Span, result: Result<Answer, BoxError>) -> Result<Answer, CallEr
     match result {
         Ok(answer) => {
             let status: StatusCode = answer.status();
-            span.record("http.response.status_code", i64::from(status.as_u16()));
+            span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
             if status.is_client_error() || status.is_server_error() {
                 tracing::warn!(status = status.as_u16(), "the downstream answered with an error");
                 fail(span, status.as_str(), status.to_string());

@@ -34,13 +34,18 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
         let mut found = [None; N];
         // Names are read raw too: one that is no Unicode text, such as a lone surrogate, is still JSON.
         while let Some((name, value)) = map.next_entry::<&RawValue, &RawValue>()? {
-            let name = text(name);
-            if let Some(at) = self.0.iter().position(|wanted| name.as_deref() == Some(*wanted)) {
+            if let Some(at) = self.0.iter().position(|wanted| is(name, wanted)) {
                 found[at] = Some(value);
             }
         }
         Ok(found)
     }
+}
+
+/// Whether a string has this text.
+fn is(string: &RawValue, wanted: &str) -> bool {
+    let written = string.get();
+    if written.contains('\\') { text(string).as_deref() == Some(wanted) } else { written.trim_matches('"') == wanted }
 }
 
 /// The text of a string, if it is one that can be held as Unicode.

@@ -4,9 +4,10 @@ use std::io::{IsTerminal, stderr};
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::Level;
+use tracing::{Level, Subscriber};
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::Targets, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt,
+    EnvFilter, Layer, filter::Targets, fmt, layer::SubscriberExt, registry, registry::LookupSpan,
+    util::SubscriberInitExt,
 };
 
 use crate::{
@@ -21,23 +22,31 @@ pub(crate) const NOTICE: &str = "cognigy_gateway::notice";
 pub(crate) fn init(settings: &Settings, spans: Option<&SdkTracerProvider>) -> Result<(), String> {
     let always = format!("{NOTICE}=info").parse().map_err(|error| format!("{error}"))?;
     let filter = EnvFilter::try_new(&settings.rust_log).map_err(|error| error.to_string())?.add_directive(always);
+    let Some(provider) = spans else {
+        // One filter for all costs less than one for each layer.
+        return registry().with(filter).with(log(settings)).try_init().map_err(|error| error.to_string());
+    };
+    let spans = tracing_opentelemetry::layer()
+        .with_tracer(provider.tracer("cognigy_gateway"))
+        .with_location(false)
+        .with_threads(false)
+        .with_target(false)
+        .with_tracked_inactivity(false)
+        .with_filter(Targets::new().with_target(SPANS, Level::INFO));
+    registry().with(log(settings).with_filter(filter)).with(spans).try_init().map_err(|error| error.to_string())
+}
+
+fn log<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
     let log = fmt::layer()
         .with_writer(stderr)
         .with_ansi(stderr().is_terminal())
         // A log that nobody reads any more must not stop the gateway.
         .log_internal_errors(false);
-    let log = match settings.log_format {
+    match settings.log_format {
         LogFormat::Text => log.boxed(),
         LogFormat::Json => log.json().boxed(),
-    };
-    let spans = spans.map(|provider| {
-        tracing_opentelemetry::layer()
-            .with_tracer(provider.tracer("cognigy_gateway"))
-            .with_location(false)
-            .with_threads(false)
-            .with_target(false)
-            .with_tracked_inactivity(false)
-            .with_filter(Targets::new().with_target(SPANS, Level::INFO))
-    });
-    registry().with(log.with_filter(filter)).with(spans).try_init().map_err(|error| error.to_string())
+    }
 }

@@ -39,7 +39,7 @@ impl Lookups {
     }
 
     async fn look_up(&self, job: &Job, event: &DialogEvent<'_>, trace: &TraceContext) -> Result<Ending, Duration> {
-        let request = self.downstream.post("/v1/customer/lookup", event.lookup(), job.lease.id.as_str(), trace);
+        let request = self.downstream.post(&self.downstream.lookup, event.lookup(), job.lease.id.as_str(), trace);
         self.stack.clone().oneshot(request).await.or_else(|rejected| {
             match wait_for(&rejected, job, self.settings.job_circuit_wait) {
                 Some(wait) => {

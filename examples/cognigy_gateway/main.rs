@@ -99,7 +99,7 @@ async fn run(settings: Settings) -> Result<(), String> {
         }
     };
     let http = exchange::client();
-    let downstream = Arc::new(Downstream::new(&settings, base, http.clone()));
+    let downstream = Arc::new(Downstream::new(&settings, &base, http.clone()));
     let client = |deadline| downstream.client(&settings, &circuit, deadline).map_err(named("RETRY_"));
     let (proxy, jobs) = (client(settings.proxy_deadline)?, client(settings.job_timeout)?);
     let spans = telemetry::provider(&settings, http.clone())

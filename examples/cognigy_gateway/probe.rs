@@ -19,7 +19,7 @@ pub(crate) async fn probe(circuit: Circuit, interval: Duration, downstream: Arc<
         interval,
         || downstream.token(),
         || {
-            let (direct, request) = (direct.clone(), downstream.get("/v2/health"));
+            let (direct, request) = (direct.clone(), downstream.health());
             async move {
                 match direct.oneshot(request).await.map(|answer| answer.status()) {
                     Ok(status) if status.is_success() => ControlFlow::Continue(Outcome::Success),

@@ -38,8 +38,8 @@ pub(crate) async fn forward(gateway: Arc<Gateway>, request: Request<VerifiedBody
         cognigy.conversation_id = event.as_ref().and_then(DialogEvent::conversation_id),
         cognigy.current_node = event.as_ref().and_then(DialogEvent::current_node),
     );
-    let key = TaskId::random();
-    let request = gateway.downstream.post("/v2/process/cognigy", body.clone(), key.as_str(), &trace);
+    let (downstream, key) = (&gateway.downstream, TaskId::random());
+    let request = downstream.post(&downstream.process, body.clone(), key.as_str(), &trace);
     match gateway.client.clone().oneshot(request).instrument(span).await {
         Ok(answer) => answered(answer),
         Err(failed) => unanswered(failed),

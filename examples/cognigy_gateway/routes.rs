@@ -16,7 +16,8 @@ use portcullis::{
 };
 use serde_json::{Value, json};
 use tower::{Layer, service_fn};
-use tracing::{Instrument, Span, field::Empty, info_span};
+use tracing::{Instrument, Span, info_span};
+use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
     downstream::{Calls, Downstream},
@@ -25,7 +26,7 @@ use crate::{
     proxied,
     queue::Queue,
     queued, status,
-    telemetry::{SPANS, fail},
+    telemetry::{SPANS, Shown, fail},
     trace::TraceContext,
 };
 
@@ -67,15 +68,14 @@ async fn verifying(route: MatchedPath, mut request: Request, next: Next) -> Resp
         target: SPANS,
         "verify_signature",
         otel.kind = "server",
-        http.request.method = request.method().as_str(),
-        http.route = route.as_str(),
-        http.response.status_code = Empty,
     );
+    span.set_attribute("http.request.method", Shown(request.method()));
+    span.set_attribute("http.route", Shown(route.as_str()));
     let trace = TraceContext::of(request.headers()).enter(&span);
     request.extensions_mut().insert(trace);
     let response = next.run(request).instrument(span.clone()).await;
     let status = response.status();
-    span.record("http.response.status_code", i64::from(status.as_u16()));
+    span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
         fail(&span, status.as_str(), status.to_string());
     }

@@ -4,6 +4,7 @@
 //! where it is full.
 
 use std::{
+    fmt::Display,
     future::Future,
     pin::Pin,
     sync::{
@@ -15,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::Full;
-use opentelemetry::{KeyValue, trace::Status};
+use opentelemetry::{KeyValue, Value, trace::Status};
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig, WithHttpConfig};
 use opentelemetry_sdk::{Resource, trace::SdkTracerProvider};
@@ -59,6 +60,15 @@ pub(crate) fn provider(settings: &Settings, http: Client) -> Result<Option<SdkTr
 /// Exports what is left, as far as that is possible in a moment.
 pub(crate) async fn flush(provider: SdkTracerProvider) {
     drop(tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH)).await);
+}
+
+/// What becomes the text of an attribute, and is not written where spans are not exported.
+pub(crate) struct Shown<T>(pub(crate) T);
+
+impl<T: Display> From<Shown<T>> for Value {
+    fn from(shown: Shown<T>) -> Self {
+        shown.0.to_string().into()
+    }
 }
 
 /// Says in a span that what it stands for failed, and why.

@@ -1,12 +1,15 @@
 //! The trace that a webhook belongs to: W3C's `traceparent` and `tracestate`, the only headers that go on.
 
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use opentelemetry::{
     Context,
     trace::{SpanContext, SpanId, TraceContextExt, TraceFlags, TraceId, TraceState},
 };
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
+
+const PARENT: HeaderName = HeaderName::from_static("traceparent");
+const STATE: HeaderName = HeaderName::from_static("tracestate");
 
 /// Where a trace stands: the span that what follows belongs under. Empty where there is none yet.
 #[derive(Clone, Debug, Default)]
@@ -20,7 +23,7 @@ impl TraceContext {
     /// `tracestate` are one list.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let lines = |name| headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect::<Vec<_>>();
-        let (parent, state) = (lines("traceparent"), lines("tracestate"));
+        let (parent, state) = (lines(PARENT), lines(STATE));
         let [parent] = parent[..] else { return Self::default() };
         let Some([trace, span, flags]) = ids(parent) else { return Self::default() };
         Self {
@@ -70,7 +73,7 @@ impl TraceContext {
 
     /// Puts it on a request.
     pub(crate) fn put(&self, headers: &mut HeaderMap) {
-        for (name, value) in [("traceparent", &self.parent), ("tracestate", &self.state)] {
+        for (name, value) in [(PARENT, &self.parent), (STATE, &self.state)] {
             if let Some(value) = value.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
                 headers.insert(name, value);
             }
