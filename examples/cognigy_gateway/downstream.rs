@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
 use http_body_util::Full;
 use portcullis::{
@@ -225,7 +226,9 @@ fn bearer(token: Option<HeaderValue>) -> impl Fn(Request) -> Request + Clone {
 }
 
 /// One attempt, with its span and its metrics.
-async fn attempt<S>(inner: S, mut request: Request) -> Result<Answer, CallError>
+///
+/// No `async` block, which would hold the request beside the call that it went into.
+fn attempt<S>(inner: S, mut request: Request) -> impl Future<Output = Result<Answer, CallError>> + use<S>
 where
     S: Service<Request, Response = Answer, Error = BoxError>,
 {
@@ -250,26 +253,30 @@ where
         trace.put(request.headers_mut());
     }
     let clock = Clock::precise();
-    let mut running = Running { span: &span, began: clock.now(), clock: &clock, cut: true };
-    let result = inner.oneshot(request).instrument(span.clone()).await;
-    running.cut = false;
-    drop(running);
-    span.in_scope(|| judge(&span, result))
+    let running = Running { span: span.clone(), began: clock.now(), clock, cut: true };
+    inner.oneshot(request).instrument(span).map(|result| running.end(result))
 }
 
 /// An attempt that runs: however it ends, its duration counts, and being cut off is a failure.
-struct Running<'a> {
-    span: &'a Span,
-    clock: &'a Clock,
+struct Running {
+    span: Span,
+    clock: Clock,
     began: Tick,
     cut: bool,
 }
 
-impl Drop for Running<'_> {
+impl Running {
+    fn end(mut self, result: Result<Answer, BoxError>) -> Result<Answer, CallError> {
+        self.cut = false;
+        self.span.in_scope(|| judge(&self.span, result))
+    }
+}
+
+impl Drop for Running {
     fn drop(&mut self) {
         metrics::attempted(self.clock.now().since(self.began));
         if self.cut {
-            fail(self.span, "cancelled", "cut off before its answer".to_owned());
+            fail(&self.span, "cancelled", "cut off before its answer".to_owned());
         }
     }
 }

@@ -2,9 +2,13 @@
 //!
 //! The call is awaited in the handler: a client that hangs up cancels both.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use axum::response::Response;
+use futures_util::{
+    FutureExt,
+    future::{Either, ready},
+};
 use http::{HeaderValue, Request, StatusCode, header};
 use portcullis::{
     breaker::{BreakerError, Rejected},
@@ -24,12 +28,15 @@ use crate::{
     trace::TraceContext,
 };
 
-pub(crate) async fn forward(gateway: Arc<Gateway>, request: Request<VerifiedBody>) -> Response {
+pub(crate) fn forward(gateway: &Gateway, request: Request<VerifiedBody>) -> impl Future<Output = Response> + use<> {
     let trace = request.extensions().get::<TraceContext>().cloned().unwrap_or_default();
     let body = request.into_body().into_bytes();
     // What is no event goes on all the same, as long as it is JSON.
     let event = match DialogEvent::parse(&body) {
-        Err(Invalid::Json) => return answer(StatusCode::BAD_REQUEST, &json!({ "error": Invalid::Json.as_str() })),
+        Err(Invalid::Json) => {
+            let refusal = answer(StatusCode::BAD_REQUEST, &json!({ "error": Invalid::Json.as_str() }));
+            return Either::Left(ready(refusal));
+        }
         event => event.ok(),
     };
     let span = info_span!(
@@ -40,10 +47,10 @@ pub(crate) async fn forward(gateway: Arc<Gateway>, request: Request<VerifiedBody
     );
     let (downstream, key) = (&gateway.downstream, TaskId::random());
     let request = downstream.post(&downstream.process, body.clone(), key.as_str(), &trace);
-    match gateway.client.clone().oneshot(request).instrument(span).await {
+    Either::Right(gateway.client.clone().oneshot(request).instrument(span).map(|result| match result {
         Ok(answer) => answered(answer),
         Err(failed) => unanswered(failed),
-    }
+    }))
 }
 
 /// The downstream's last answer, good or bad.

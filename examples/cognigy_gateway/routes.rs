@@ -9,6 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post_service},
 };
+use futures_util::FutureExt;
 use http::{StatusCode, header};
 use portcullis::{
     breaker::Circuit,
@@ -44,10 +45,9 @@ pub(crate) fn router(gateway: Arc<Gateway>, signature: SignatureLayer) -> Router
     let signature = signature.refuse_with(refuse);
     let (accept, forward) = (Arc::clone(&gateway), Arc::clone(&gateway));
     let queued =
-        signature.clone().layer(service_fn(move |request| never(queued::accept(Arc::clone(&accept), request))));
-    let proxied = signature
-        .accept_credentials()
-        .layer(service_fn(move |request| never(proxied::forward(Arc::clone(&forward), request))));
+        signature.clone().layer(service_fn(move |request| queued::accept(Arc::clone(&accept), request).map(never)));
+    let proxied =
+        signature.accept_credentials().layer(service_fn(move |request| proxied::forward(&forward, request).map(never)));
     Router::new()
         .route(QUEUED, post_service(queued).route_layer(from_fn(verifying)).layer(count(QUEUED)))
         .route(PROXIED, post_service(proxied).route_layer(from_fn(verifying)).layer(count(PROXIED)))
@@ -58,8 +58,8 @@ pub(crate) fn router(gateway: Arc<Gateway>, signature: SignatureLayer) -> Router
 }
 
 /// A handler as a service that does not fail.
-async fn never(handler: impl Future<Output = Response>) -> Result<Response, Infallible> {
-    Ok(handler.await)
+const fn never(response: Response) -> Result<Response, Infallible> {
+    Ok(response)
 }
 
 /// The span of a webhook, from its first byte to its answer. The handler finds the trace in the request's extensions.
