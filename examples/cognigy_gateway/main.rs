@@ -54,6 +54,11 @@ const PUT_BACK: Duration = Duration::from_secs(3);
 /// How often recorded metrics are moved into their buckets, and expired results deleted.
 const UPKEEP: Duration = Duration::from_secs(5);
 
+/// Futures are boxed on one thread and dropped on another, and many are too large for the C library's caches: there each of
+/// them would take the lock of an arena.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let stopped = match Settings::read() {
         Ok(settings) => run(settings),

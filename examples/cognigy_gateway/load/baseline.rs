@@ -18,6 +18,11 @@ use hyper_util::{
 use serde_json::value::RawValue;
 use tokio::net::TcpListener;
 
+/// Futures are boxed on one thread and dropped on another, and many are too large for the C library's caches: there each of
+/// them would take the lock of an arena.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     drop(rlimit::increase_nofile_limit(u64::MAX));
