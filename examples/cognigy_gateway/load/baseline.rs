@@ -1,47 +1,65 @@
-//! What the gateway's speed is compared with: the same proxy on axum and hyper-util, without any layer; and the downstream
-//! that both call.
+//! What the gateway's speed is compared with, and the downstream that all of them call.
 //!
-//! `baseline downstream` answers at once. `baseline proxy URL` passes JSON on to it with a key of its own, and JSON back. It has no
-//! signature, retry, circuit, timeout, span or metric.
+//! - `baseline downstream` answers at once.
+//! - `baseline proxy URL` is the gateway's proxied route without a layer around the call and without a signature in front: the same
+//!   server, client and spans, and the same promises about JSON and keys.
+//! - `baseline bare URL` is as little as a proxy can be with axum and hyper-util: bytes in, bytes out.
 
-use std::{convert::Infallible, env, pin::pin, sync::Arc};
+#[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
+#[path = "../exchange.rs"]
+mod exchange;
+#[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
+#[path = "../json.rs"]
+mod json;
+#[path = "../server.rs"]
+mod server;
+#[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
+#[path = "../shutdown.rs"]
+mod shutdown;
+
+use std::{convert::Infallible, env, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, response::IntoResponse, routing::post};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
-use hyper::{server::conn::http1, service::service_fn};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
-use serde_json::value::RawValue;
+use portcullis::BoxError;
 use tokio::net::TcpListener;
+use tower::ServiceExt;
+use tracing::{Instrument, info_span};
 
-/// Futures are boxed on one thread and dropped on another, and many are too large for the C library's caches: there each of
-/// them would take the lock of an arena.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+
 #[tokio::main]
-async fn main() -> std::io::Result<()> {
+async fn main() -> io::Result<()> {
     drop(rlimit::increase_nofile_limit(u64::MAX));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
     let mut arguments = env::args().skip(1);
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some("downstream"), None) => downstream(listener).await,
-        (Some("proxy"), Some(url)) => proxy(listener, url).await,
-        _ => Err(std::io::Error::other("baseline downstream | baseline proxy URL")),
+    let (role, url) = (arguments.next().unwrap_or_default(), arguments.next().unwrap_or_default());
+    let url = || format!("{url}/v2/process/cognigy").parse::<Uri>().map_err(io::Error::other);
+    match role.as_str() {
+        "downstream" => downstream(listener).await,
+        "proxy" => proxy(listener, url()?).await,
+        "bare" => bare(listener, url()?).await,
+        _ => Err(io::Error::other("baseline downstream | proxy URL | bare URL")),
     }
 }
 
 /// With as little as hyper needs, so that it takes the least from the machine that it shares with what is measured.
-async fn downstream(listener: TcpListener) -> std::io::Result<()> {
+async fn downstream(listener: TcpListener) -> io::Result<()> {
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
-        let service = service_fn(|request: Request<hyper::body::Incoming>| async {
+        let service = service_fn(|request: Request<Incoming>| async {
             let mut body = pin!(request.into_body());
             while body.frame().await.is_some() {}
             let mut response =
@@ -53,35 +71,58 @@ async fn downstream(listener: TcpListener) -> std::io::Result<()> {
     }
 }
 
-struct Upstream {
-    url: http::Uri,
-    client: Client<HttpConnector, Full<Bytes>>,
+type Forward = (Uri, exchange::Client);
+
+async fn proxy(listener: TcpListener, url: Uri) -> io::Result<()> {
+    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    let router = Router::new().route("/webhook/cognigy", post(forward)).with_state(Arc::new((url, exchange::client())));
+    let (_running, shutdown) = shutdown::Shutdown::new();
+    server::serve(listener, router, Duration::from_secs(10), shutdown).await;
+    Ok(())
 }
 
-async fn proxy(listener: TcpListener, url: String) -> std::io::Result<()> {
-    let url = format!("{url}/v2/process/cognigy").parse().map_err(std::io::Error::other)?;
-    let upstream = Arc::new(Upstream { url, client: Client::builder(TokioExecutor::new()).build_http() });
-    axum::serve(listener, Router::new().route("/webhook/cognigy", post(forward)).with_state(upstream)).await
-}
-
-async fn forward(State(upstream): State<Arc<Upstream>>, body: Bytes) -> impl IntoResponse {
-    let json = [(header::CONTENT_TYPE, "application/json")];
-    if serde_json::from_slice::<&RawValue>(&body).is_err() {
-        return (StatusCode::BAD_REQUEST, json, r#"{"error":"invalid_json"}"#.to_owned());
+async fn forward(State(to): State<Arc<Forward>>, body: Bytes) -> impl IntoResponse {
+    let span = info_span!("verify_signature", otel.kind = "server");
+    async {
+        if json::parse(&body).is_none() {
+            return (StatusCode::BAD_REQUEST, JSON, r#"{"error":"invalid_json"}"#.to_owned());
+        }
+        let span = info_span!("process_dialog_event", cognigy.conversation_id = "c-1", cognigy.current_node = "lookup");
+        match call(&to, body).instrument(span).await {
+            Ok(data) => (StatusCode::OK, JSON, data),
+            Err(error) => (StatusCode::BAD_GATEWAY, JSON, error.to_string()),
+        }
     }
-    match call(&upstream, body).await {
-        Ok(data) => (StatusCode::OK, json, data),
-        Err(_) => (StatusCode::BAD_GATEWAY, json, r#"{"error":"downstream_unreachable"}"#.to_owned()),
-    }
+    .instrument(span)
+    .await
 }
 
-async fn call(upstream: &Upstream, body: Bytes) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
-    let request = Request::post(&upstream.url)
+async fn call((url, client): &Forward, body: Bytes) -> Result<String, BoxError> {
+    let (id, trace) = (rand::random::<u128>(), rand::random::<u128>());
+    let request = Request::post(url)
         .header(header::CONTENT_TYPE, "application/json")
         .header(header::ACCEPT, "application/json")
-        .header("idempotency-key", format!("{:032x}", rand::random::<u128>()))
+        .header("idempotency-key", format!("{id:032x}"))
+        .header("traceparent", format!("00-{trace:032x}-{:016x}-00", rand::random::<u64>()))
         .body(Full::new(body))?;
-    let body = upstream.client.request(request).await?.into_body().collect().await?.to_bytes();
-    let data: &RawValue = serde_json::from_slice(&body)?;
+    let span = info_span!("downstream_api_call", otel.kind = "client", retry.attempt = 0);
+    let answer = exchange::exchange(Arc::clone(client), 1 << 20).oneshot(request).instrument(span).await?;
+    let data = answer.body().json().ok_or("no JSON")?;
     Ok(format!(r#"{{"status":"forwarded","data":{data}}}"#))
+}
+
+type Bare = (Uri, Client<HttpConnector, Full<Bytes>>);
+
+async fn bare(listener: TcpListener, url: Uri) -> io::Result<()> {
+    let client: Bare = (url, Client::builder(TokioExecutor::new()).build_http());
+    axum::serve(listener, Router::new().route("/webhook/cognigy", post(pass)).with_state(Arc::new(client))).await
+}
+
+async fn pass(State(to): State<Arc<Bare>>, body: Bytes) -> impl IntoResponse {
+    let (url, client) = &*to;
+    let answer = async {
+        let request = Request::post(url).header(header::CONTENT_TYPE, "application/json").body(Full::new(body))?;
+        Ok::<_, BoxError>(client.request(request).await?.into_body().collect().await?.to_bytes())
+    };
+    answer.await.map_or((StatusCode::BAD_GATEWAY, JSON, Bytes::new()), |data| (StatusCode::OK, JSON, data))
 }
