@@ -3,6 +3,7 @@
 //! - `baseline downstream` answers at once.
 //! - `baseline proxy URL` is the gateway's proxied route without a layer around the call and without a signature in front: the same
 //!   server, client and spans, and the same promises about JSON and keys.
+//! - `baseline hold URL` makes a call to the gateway on each of 1,000 connections, and keeps them open.
 //! - `baseline bare URL` is as little as a proxy can be with axum and hyper-util: bytes in, bytes out.
 
 #[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
@@ -29,7 +30,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
 };
 use portcullis::BoxError;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 use tower::ServiceExt;
 use tracing::{Instrument, info_span};
 
@@ -42,15 +46,18 @@ const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "applicati
 async fn main() -> io::Result<()> {
     drop(rlimit::increase_nofile_limit(u64::MAX));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    println!("listening on http://{}", listener.local_addr()?);
     let mut arguments = env::args().skip(1);
     let (role, url) = (arguments.next().unwrap_or_default(), arguments.next().unwrap_or_default());
+    if role != "hold" {
+        println!("listening on http://{}", listener.local_addr()?);
+    }
     let url = || format!("{url}/v2/process/cognigy").parse::<Uri>().map_err(io::Error::other);
     match role.as_str() {
         "downstream" => downstream(listener).await,
         "proxy" => proxy(listener, url()?).await,
         "bare" => bare(listener, url()?).await,
-        _ => Err(io::Error::other("baseline downstream | proxy URL | bare URL")),
+        "hold" => hold(url()?).await,
+        _ => Err(io::Error::other("baseline downstream | proxy URL | bare URL | hold URL")),
     }
 }
 
@@ -109,6 +116,28 @@ async fn call((url, client): &Forward, body: Bytes) -> Result<String, BoxError> 
     let answer = exchange::exchange(Arc::clone(client), 1 << 20).oneshot(request).instrument(span).await?;
     let data = answer.body().json().ok_or("no JSON")?;
     Ok(format!(r#"{{"status":"forwarded","data":{data}}}"#))
+}
+
+/// The header is that of the script beside this.
+async fn hold(url: Uri) -> io::Result<()> {
+    let address = url.authority().map(ToString::to_string).unwrap_or_default();
+    let (name, value) = (env::var("HEADER").unwrap_or_default(), env::var("VALUE").unwrap_or_default());
+    let call = format!(
+        "POST /webhook/cognigy HTTP/1.1\r\nHost: {address}\r\n{name}: {value}\r\nContent-Length: 2\r\n\r\n{{}}"
+    );
+    let mut connections = Vec::new();
+    for _ in 0..1000 {
+        let mut connection = TcpStream::connect(&address).await?;
+        connection.write_all(call.as_bytes()).await?;
+        let mut answer = [0; 4096];
+        let length = connection.read(&mut answer).await?;
+        if !answer[..length].starts_with(b"HTTP/1.1 200") {
+            return Err(io::Error::other("a call failed"));
+        }
+        connections.push(connection);
+    }
+    println!("listening on {} connections", connections.len());
+    std::future::pending().await
 }
 
 type Bare = (Uri, Client<HttpConnector, Full<Bytes>>);
