@@ -17,8 +17,11 @@ use portcullis::{
     time::{Clock, Tick},
 };
 use tower::{
-    Layer, Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn, timeout::error::Elapsed,
-    util::BoxCloneSyncService,
+    Layer, Service, ServiceBuilder, ServiceExt,
+    layer::layer_fn,
+    service_fn,
+    timeout::error::Elapsed,
+    util::{BoxCloneSyncService, Either},
 };
 use tracing::{Instrument, Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
@@ -42,9 +45,7 @@ pub(crate) type Failed = RetryError<BreakerError<CallError>>;
 /// Calls with retries, through the circuit.
 pub(crate) type Calls = BoxCloneSyncService<Request, Answer, Failed>;
 /// Calls past the circuit, once: for health checks.
-pub(crate) type Direct = Authorized<BoxError>;
-/// Calls with the token, if there has to be one.
-type Authorized<E> = BoxCloneSyncService<Request, Answer, BearerError<E>>;
+pub(crate) type Direct = BoxCloneSyncService<Request, Answer, BearerError<BoxError>>;
 
 /// Why an attempt brought no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -167,9 +168,8 @@ impl Downstream {
 
     /// Single calls that the circuit does not see.
     pub(crate) fn direct(&self) -> Direct {
-        self.authorized(
-            ServiceBuilder::new().timeout(self.timeout).service(exchange(self.http.clone(), self.max_bytes)),
-        )
+        let exchange = ServiceBuilder::new().timeout(self.timeout).service(exchange(self.http.clone(), self.max_bytes));
+        BoxCloneSyncService::new(self.authorized(exchange))
     }
 
     /// Waits until a request would have its token.
@@ -181,16 +181,19 @@ impl Downstream {
     }
 
     /// Puts the token on requests.
-    fn authorized<S, E>(&self, inner: S) -> Authorized<E>
+    fn authorized<S, E>(
+        &self,
+        inner: S,
+    ) -> impl Service<Request, Response = Answer, Error = BearerError<E>, Future: Send> + Clone + Send + Sync + use<S, E>
     where
         S: Service<Request, Response = Answer, Error = E, Future: Send> + Clone + Send + Sync + 'static,
         E: Send + 'static,
     {
         match &self.tokens {
-            Some(tokens) => BoxCloneSyncService::new(tokens.layer(inner)),
+            Some(tokens) => Either::Left(tokens.layer(inner)),
             None => {
                 let fixed = ServiceBuilder::new().map_request(bearer(self.token.clone())).map_err(BearerError::Inner);
-                BoxCloneSyncService::new(fixed.service(inner))
+                Either::Right(fixed.service(inner))
             }
         }
     }

@@ -1,10 +1,13 @@
 //! `GET /metrics`: what happened, as Prometheus reads it. Each series is there from the start, at 0.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
 
 use axum::{extract::State, response::Response};
 use http::StatusCode;
-use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use portcullis::breaker::{self, Circuit};
 use tower::util::MapResponseLayer;
@@ -113,7 +116,8 @@ pub(crate) fn retried(after: Option<StatusCode>) {
 
 /// An attempt took so long.
 pub(crate) fn attempted(duration: Duration) {
-    histogram!(DURATION).record(duration);
+    static DURATIONS: LazyLock<Histogram> = LazyLock::new(|| histogram!(DURATION));
+    DURATIONS.record(duration);
 }
 
 /// A job ended with the fallback.
