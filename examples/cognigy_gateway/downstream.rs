@@ -80,6 +80,8 @@ fn outcome(result: Result<&Answer, &CallError>) -> Outcome {
 /// A circuit as the settings have it. Both routes share one, since they share one downstream.
 pub(crate) fn circuit(name: &'static str, settings: &Settings) -> Result<Circuit, ConfigError> {
     let mut circuit = Circuit::builder(name)
+        // The wait is told in whole seconds, rounded up: with what a coarse clock may lag it would be a second too long.
+        .clock(Clock::precise())
         .failure_rate(settings.breaker_error_rate)
         .slow_call(settings.breaker_slow_call)
         .slow_call_rate(settings.breaker_slow_rate)
