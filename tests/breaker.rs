@@ -336,6 +336,41 @@ fn a_count_window_forgets_old_successes() {
 }
 
 #[test]
+fn a_success_opens_the_circuit_once_old_successes_have_left_the_window() {
+    let clock = ManualClock::new();
+    let circuit = Circuit::builder("test")
+        .failure_rate(0.5)
+        .minimum_calls(4)
+        .window(10 * SECOND)
+        .clock(clock.clock())
+        .build()
+        .unwrap();
+    for _ in 0..10 {
+        circuit.acquire().unwrap().success();
+    }
+    clock.advance(5 * SECOND);
+    for _ in 0..3 {
+        circuit.acquire().unwrap().failure();
+    }
+    circuit.acquire().unwrap().success();
+    assert_eq!(circuit.snapshot().state, State::Closed, "3 of 14");
+    clock.advance(5 * SECOND);
+    circuit.acquire().unwrap().success();
+    assert_eq!(circuit.snapshot().tripped.map(|trip| trip.rule()), Some("failure_rate"), "3 of 5");
+}
+
+#[test]
+fn waiting_out_a_rejection_is_enough_however_far_the_clock_lags() {
+    let clock = Clock::coarse();
+    let circuit = two_failures().clock(clock.clone()).build().unwrap();
+    let before = clock.now();
+    open(&circuit);
+    let told = circuit.acquire().unwrap_err().retry_after().unwrap();
+    let between = clock.now().since(before);
+    assert!(told + between >= SECOND + clock.resolution(), "{told:?}, {between:?} after it opened");
+}
+
+#[test]
 fn probes_spaced_wider_than_the_window_still_close_the_circuit() {
     let clock = ManualClock::new();
     let circuit = Circuit::builder("test")
