@@ -103,7 +103,8 @@ pub(crate) fn circuit(name: &'static str, settings: &Settings) -> Result<Circuit
     if !settings.breaker_mean_latency.is_zero() {
         circuit = circuit.mean_latency(settings.breaker_mean_latency);
     }
-    circuit.build()
+    // There are two at most, for as long as the gateway runs.
+    circuit.build().map(Circuit::leak)
 }
 
 /// Retries as the settings have them.

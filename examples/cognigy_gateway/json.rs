@@ -45,7 +45,8 @@ impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
 /// Whether a string has this text.
 fn is(string: &RawValue, wanted: &str) -> bool {
     let written = string.get();
-    if written.contains('\\') { text(string).as_deref() == Some(wanted) } else { written.trim_matches('"') == wanted }
+    let quoted = written.strip_prefix('"').and_then(|written| written.strip_suffix('"'));
+    quoted == Some(wanted) || written.contains('\\') && text(string).as_deref() == Some(wanted)
 }
 
 /// The text of a string, if it is one that can be held as Unicode.
