@@ -93,7 +93,7 @@ fn no_call_allocates() {
 fn a_circuit_and_its_future_are_small() {
     // The first reading of the system's clocks looks up what they are.
     drop(builder().build());
-    for (stripes, most) in [(1, 944), (4, 2048)] {
+    for (stripes, most) in [(1, 768), (4, 1536)] {
         let region = Region::new(ALLOCATOR);
         let circuit = builder().stripes(stripes).build().unwrap();
         assert!(region.change().bytes_allocated <= most, "{stripes} stripes: {:?}", region.change());

@@ -9,9 +9,8 @@ use crate::time::nanos;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Cause(pub(super) [u64; 3]);
 
-impl From<Option<Trip>> for Cause {
-    fn from(trip: Option<Trip>) -> Self {
-        let Some(trip) = trip else { return Self::default() };
+impl From<Trip> for Cause {
+    fn from(trip: Trip) -> Self {
         // The kind, and a figure of 32 bits beside it.
         let first = |kind: u64, beside: u32| kind | u64::from(beside) << 32;
         Self(match trip {
@@ -32,14 +31,14 @@ impl Cause {
     pub(super) const fn trip(self) -> Option<Trip> {
         let [first, second, third] = self.0;
         let beside = (first >> 32) as u32;
-        Some(match first as u32 {
-            1 => Trip::ConsecutiveFailures { failures: beside },
-            2 => Trip::Failures { failures: second, calls: third },
-            3 => Trip::FailureRate { failures: second, calls: third, limit: Rate::from_parts(beside) },
-            4 => Trip::SlowCallRate { slow: second, calls: third, limit: Rate::from_parts(beside) },
-            5 => Trip::MeanLatency { mean: Duration::from_nanos(second), limit: Duration::from_nanos(third) },
-            6 => Trip::Probes { failures: beside, permits: second as u32 },
-            7 => Trip::HalfOpenTimeout { after: Duration::from_nanos(second) },
+        Some(match (first as u32, Rate::from_parts(beside)) {
+            (1, _) => Trip::ConsecutiveFailures { failures: beside },
+            (2, _) => Trip::Failures { failures: second, calls: third },
+            (3, Some(limit)) => Trip::FailureRate { failures: second, calls: third, limit },
+            (4, Some(limit)) => Trip::SlowCallRate { slow: second, calls: third, limit },
+            (5, _) => Trip::MeanLatency { mean: Duration::from_nanos(second), limit: Duration::from_nanos(third) },
+            (6, _) => Trip::Probes { failures: beside, permits: second as u32 },
+            (7, _) => Trip::HalfOpenTimeout { after: Duration::from_nanos(second) },
             _ => return None,
         })
     }
@@ -63,8 +62,8 @@ mod tests {
             Trip::HalfOpenTimeout { after },
         ];
         for trip in trips {
-            assert_eq!(Cause::from(Some(trip)).trip(), Some(trip));
+            assert_eq!(Cause::from(trip).trip(), Some(trip));
         }
-        assert_eq!(Cause::from(None).trip(), None);
+        assert_eq!(Cause::default().trip(), None);
     }
 }

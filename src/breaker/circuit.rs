@@ -1,6 +1,14 @@
 //! The circuit as its users hold it: it reads the clock, asks what is [shared](super::shared), and tells of changes.
 
-use std::{fmt, future::Future, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc, OnceLock,
+        atomic::{Ordering, fence},
+    },
+    time::Duration,
+};
 
 use tokio::sync::Notify;
 
@@ -55,14 +63,16 @@ enum Handle {
     Leaked(&'static Core),
 }
 
-/// What the handles share.
+/// What the handles share. It begins with what calls read, on a cache line that the count of handles is not on.
+#[repr(C, align(64))]
 pub(super) struct Core {
     shared: Shared,
     name: Name,
     clock: Clock,
     /// `None` where no response's wish is heard.
     wall_clock: Option<WallClock>,
-    changed: Arc<Notify>,
+    /// Made for the first who listens.
+    changed: OnceLock<Arc<Notify>>,
 }
 
 /// Admission to one call.
@@ -80,8 +90,8 @@ impl Circuit {
     }
 
     pub(super) fn new(name: Name, plan: Plan, clock: Clock, wall_clock: WallClock, stripes: usize) -> Self {
-        let wall_clock = plan.opening.hint_max.map(|_| wall_clock);
-        let core = Core { shared: Shared::new(plan, stripes), name, clock, wall_clock, changed: Arc::default() };
+        let wall_clock = (plan.opening.hint_max > 0).then_some(wall_clock);
+        let core = Core { shared: Shared::new(plan, stripes), name, clock, wall_clock, changed: OnceLock::new() };
         Self(Handle::Counted(Arc::new(core)))
     }
 
@@ -242,7 +252,11 @@ impl Circuit {
     /// wake early: read [`snapshot`](Self::snapshot) and wait again. A half-open period that ends by its timeout is heard of
     /// when the circuit is next touched, since nobody watches it.
     pub fn changed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        Arc::clone(&self.core().changed).notified_owned()
+        let changed = Arc::clone(self.core().changed.get_or_init(Arc::default)).notified_owned();
+        // Whoever listens reads the state after this, and who changed it looks for listeners after the other fence: of the
+        // two, one sees the other.
+        fence(Ordering::SeqCst);
+        changed
     }
 
     /// The longest that a half-open period lasts.
@@ -399,7 +413,10 @@ impl Core {
             }
             None => event!(INFO, "circuit changed", circuit = circuit, from = before, to = to.as_str()),
         }
-        self.changed.notify_waiters();
+        fence(Ordering::SeqCst);
+        if let Some(changed) = self.changed.get() {
+            changed.notify_waiters();
+        }
     }
 }
 

@@ -47,7 +47,7 @@ impl Plan {
         [window, Some(Duration::from_nanos(self.slow_call)), self.rules.mean_latency]
             .into_iter()
             .flatten()
-            .fold(self.opening.first.min(self.half_open.timeout), Duration::min)
+            .fold(Duration::from_nanos(self.opening.first).min(self.half_open.timeout), Duration::min)
     }
 
     /// What a call counts as that ended so after `nanos`; `None` for one that is not counted.
@@ -89,8 +89,10 @@ pub(super) struct Refusal {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Closed,
+    /// `counts` are those of the moment it opened.
     Open {
         until: Tick,
+        counts: Counts,
     },
     HalfOpen {
         until: Tick,
@@ -155,8 +157,8 @@ pub(super) struct Machine {
     generation: u64,
     /// `None` where the stripes count.
     ledger: Option<Box<Ledger>>,
-    /// What opened the circuit last, and the counts of that moment.
-    tripped: Option<(Trip, Counts)>,
+    /// What opened the circuit last.
+    tripped: Cause,
     opened: u64,
     /// Openings since the circuit was closed, less one.
     reopened: u32,
@@ -165,7 +167,7 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) fn new(plan: &Plan) -> Self {
         let ledger = plan.counts_in_order().then(|| Box::new(Ledger { window: Window::new(plan.window), run: 0 }));
-        Self { phase: Phase::Closed, generation: 0, ledger, tripped: None, opened: 0, reopened: 0 }
+        Self { phase: Phase::Closed, generation: 0, ledger, tripped: Cause::default(), opened: 0, reopened: 0 }
     }
 
     /// Half-open ⇒ open, where the period has ended without a verdict.
@@ -198,7 +200,7 @@ impl Machine {
     /// The moment until which the state stays what it is unless an outcome changes it.
     pub(super) const fn until(&self) -> Tick {
         match self.phase {
-            Phase::Open { until } | Phase::HalfOpen { until, .. } => until,
+            Phase::Open { until, .. } | Phase::HalfOpen { until, .. } => until,
             _ => Tick::from_nanos(u64::MAX),
         }
     }
@@ -208,7 +210,7 @@ impl Machine {
         match self.phase {
             Phase::Closed | Phase::Disabled | Phase::Observing { .. } => true,
             Phase::ForcedOpen => false,
-            Phase::Open { until } => now >= until,
+            Phase::Open { until, .. } => now >= until,
             Phase::HalfOpen { probes, .. } => probes.has_place(plan),
         }
     }
@@ -236,7 +238,7 @@ impl Machine {
     /// The refusal of a call at `now`.
     pub(super) fn refusal(&self, plan: &Plan, now: Tick) -> Refusal {
         let retry_after = if self.would_admit(plan, now) { Some(Duration::ZERO) } else { self.retry_after(now) };
-        Refusal { cause: self.tripped().into(), retry_after }
+        Refusal { cause: self.tripped, retry_after }
     }
 
     /// Hears how a call of `generation` ended; `call` is `None` where it is not counted, and `hint` is how long its response
@@ -277,16 +279,16 @@ impl Machine {
         generation: u64,
         now: Tick,
         hint: Option<Duration>,
-        verdict: (Trip, Counts),
+        (trip, counts): (Trip, Counts),
     ) -> Option<Change> {
         match self.phase {
             // Another thread may have come first.
             _ if generation != self.generation => None,
-            Phase::Closed => Some(self.open(plan, now, hint, verdict)),
+            Phase::Closed => Some(self.open(plan, now, hint, (trip, counts))),
             Phase::Observing { noted: false } => {
                 self.phase = Phase::Observing { noted: true };
-                self.tripped = Some(verdict);
-                Some(Change { from: State::Observing, to: State::Observing, trip: self.tripped() })
+                self.tripped = trip.into();
+                Some(Change { from: State::Observing, to: State::Observing, trip: Some(trip) })
             }
             _ => None,
         }
@@ -341,29 +343,29 @@ impl Machine {
             ledger.window.clear();
             ledger.run = 0;
         }
-        self.tripped = None;
+        self.tripped = Cause::default();
         self.reopened = 0;
         self.enter(phase)
     }
 
-    fn open(&mut self, plan: &Plan, since: Tick, hint: Option<Duration>, verdict: (Trip, Counts)) -> Change {
+    fn open(&mut self, plan: &Plan, since: Tick, hint: Option<Duration>, (trip, counts): (Trip, Counts)) -> Change {
         if let Phase::HalfOpen { .. } = self.phase {
             self.reopened = self.reopened.saturating_add(1);
         }
-        self.tripped = Some(verdict);
+        self.tripped = trip.into();
         self.opened += 1;
-        self.enter(Phase::Open { until: since.after(plan.opening.span(self.reopened, hint)) })
+        self.enter(Phase::Open { until: since.after(plan.opening.span(self.reopened, hint)), counts })
     }
 
     fn enter(&mut self, phase: Phase) -> Change {
         let from = self.state();
         self.phase = phase;
         self.generation += 1;
-        Change { from, to: self.state(), trip: self.tripped() }
+        Change { from, to: self.state(), trip: self.tripped.trip() }
     }
 
-    pub(super) fn tripped(&self) -> Option<Trip> {
-        self.tripped.map(|(trip, _)| trip)
+    pub(super) const fn tripped(&self) -> Cause {
+        self.tripped
     }
 
     const fn state(&self) -> State {
@@ -379,17 +381,17 @@ impl Machine {
 
     fn retry_after(&self, now: Tick) -> Option<Duration> {
         match self.phase {
-            Phase::Open { until } => Some(until.since(now)),
+            Phase::Open { until, .. } => Some(until.since(now)),
             _ => None,
         }
     }
 
     /// `window` counts the calls of the generation that it is given, where the ledger does not.
     pub(super) fn snapshot(&self, plan: &Plan, now: Tick, window: impl FnOnce(u64) -> Counts) -> Snapshot {
-        let counts = match (self.phase, self.tripped, &self.ledger) {
-            (Phase::HalfOpen { probes, .. }, ..) => probes.counts(),
-            (Phase::Open { .. }, Some((_, counts)), _) => counts,
-            (.., Some(ledger)) => ledger.window.counts(now),
+        let counts = match (self.phase, &self.ledger) {
+            (Phase::HalfOpen { probes, .. }, _) => probes.counts(),
+            (Phase::Open { counts, .. }, _) => counts,
+            (_, Some(ledger)) => ledger.window.counts(now),
             _ => window(self.generation),
         };
         Snapshot {
@@ -399,7 +401,7 @@ impl Machine {
             slow: counts.slow,
             mean_latency: plan.rules.mean_latency.and_then(|_| counts.mean_latency()),
             retry_after: self.retry_after(now),
-            tripped: self.tripped(),
+            tripped: self.tripped.trip(),
             opened: self.opened,
         }
     }

@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use crate::time::nanos;
 
-/// The open time: how it begins, how it grows, and how far it is moved.
+/// The open time: how it begins, how it grows, and how far it is moved. Spans are in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Opening {
-    pub(super) first: Duration,
+    pub(super) first: u64,
     /// What each reopening in a row multiplies it by, and the longest that this makes of it.
     pub(super) growth: f64,
-    pub(super) longest: Duration,
+    pub(super) longest: u64,
     /// The largest share by which chance shortens it.
     pub(super) jitter: f64,
-    /// The longest that a response's own wish makes of it.
-    pub(super) hint_max: Option<Duration>,
+    /// The longest that a response's own wish makes of it; zero where that is not heard.
+    pub(super) hint_max: u64,
     /// Answers in `[0, 1]`.
     pub(super) random: fn() -> f64,
 }
@@ -22,20 +22,14 @@ pub(super) struct Opening {
 impl Opening {
     /// The open time after so many reopenings in a row; `hint` is what the failed response asked for.
     pub(super) fn span(&self, reopened: u32, hint: Option<Duration>) -> Duration {
-        let span = nanos(if reopened == 0 || self.growth <= 1.0 { self.first } else { self.grown(reopened) });
-        let less = if self.jitter > 0.0 { part(span, self.jitter * (self.random)().clamp(0.0, 1.0)) } else { 0 };
-        let span = Duration::from_nanos(span.saturating_sub(less));
-        match (hint, self.hint_max) {
-            (Some(hint), Some(most)) => span.max(hint.min(most)),
-            _ => span,
-        }
+        let span = if reopened == 0 || self.growth <= 1.0 { self.first } else { self.grown(reopened) };
+        let less = if self.jitter > 0.0 { times(span, self.jitter * (self.random)().clamp(0.0, 1.0)) } else { 0 };
+        let hint = nanos(hint.unwrap_or_default()).min(self.hint_max);
+        Duration::from_nanos(span.saturating_sub(less).max(hint))
     }
 
-    fn grown(&self, reopened: u32) -> Duration {
-        let factor = self.growth.powi(i32::try_from(reopened).unwrap_or(i32::MAX));
-        // What does not fit any more is beyond the longest.
-        Duration::try_from_secs_f64(self.first.as_secs_f64() * factor)
-            .map_or(self.longest, |span| span.min(self.longest))
+    fn grown(&self, reopened: u32) -> u64 {
+        times(self.first, self.growth.powi(i32::try_from(reopened).unwrap_or(i32::MAX))).min(self.longest)
     }
 }
 
@@ -43,10 +37,10 @@ impl Opening {
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::cast_precision_loss,
-    reason = "a share of it"
+    reason = "saturates, and nobody chose a factor to the last of its digits"
 )]
-fn part(span: u64, share: f64) -> u64 {
-    (span as f64 * share) as u64
+fn times(span: u64, factor: f64) -> u64 {
+    (span as f64 * factor) as u64
 }
 
 #[cfg(all(test, not(portcullis_loom)))]
@@ -56,7 +50,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     fn doubling() -> Opening {
-        Opening { first: SECOND, growth: 2.0, longest: 10 * SECOND, jitter: 0.0, hint_max: None, random: || 1.0 }
+        let first = nanos(SECOND);
+        Opening { first, growth: 2.0, longest: 10 * first, jitter: 0.0, hint_max: 0, random: || 1.0 }
     }
 
     #[test]
@@ -78,7 +73,7 @@ mod tests {
     #[test]
     fn a_hint_lengthens_up_to_its_own_cap_and_is_not_jittered() {
         assert_eq!(doubling().span(0, Some(60 * SECOND)), SECOND, "not switched on");
-        let hinted = Opening { hint_max: Some(30 * SECOND), jitter: 0.5, ..doubling() };
+        let hinted = Opening { hint_max: nanos(30 * SECOND), jitter: 0.5, ..doubling() };
         assert_eq!(hinted.span(0, Some(20 * SECOND)), 20 * SECOND);
         assert_eq!(hinted.span(0, Some(60 * SECOND)), 30 * SECOND);
         assert_eq!(hinted.span(3, Some(SECOND)), 4 * SECOND, "shorter than what it is anyway");

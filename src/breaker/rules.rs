@@ -1,6 +1,6 @@
 //! The rules that open a circuit.
 
-use std::{fmt, time::Duration};
+use std::{fmt, num::NonZero, time::Duration};
 
 use super::{window::Counts, word::Horizon};
 
@@ -9,40 +9,43 @@ const WHOLE: u32 = 1_000_000_000;
 
 /// A share of calls, above 0 and at most 1, exact to nine digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Rate(u32);
+pub struct Rate(NonZero<u32>);
 
 impl Rate {
     /// The rate, or `None` for what is no share above 0 and at most 1.
     pub(super) fn new(rate: f64) -> Option<Self> {
         // Rounded down, or two of three would not reach two thirds; the grain keeps 0.57 from becoming 0.569999999.
         let parts = (rate * f64::from(WHOLE) + 1e-3).floor();
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 10⁹")]
-        (rate <= 1.0 && parts >= 1.0).then_some(Self(parts as u32))
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 10⁹, or zero")]
+        if rate <= 1.0 { Self::from_parts(parts as u32) } else { None }
     }
 
     /// In billionths.
     pub(super) const fn parts(self) -> u32 {
-        self.0
+        self.0.get()
     }
 
-    pub(super) const fn from_parts(parts: u32) -> Self {
-        Self(parts)
+    pub(super) const fn from_parts(parts: u32) -> Option<Self> {
+        match NonZero::new(parts) {
+            Some(parts) => Some(Self(parts)),
+            None => None,
+        }
     }
 
     /// The rate as a number from 0 to 1.
     #[must_use]
     pub fn as_f64(self) -> f64 {
-        f64::from(self.0) / f64::from(WHOLE)
+        f64::from(self.parts()) / f64::from(WHOLE)
     }
 
     fn is_reached(self, part: u64, whole: u64) -> bool {
-        u128::from(part) * u128::from(WHOLE) >= u128::from(self.0) * u128::from(whole)
+        u128::from(part) * u128::from(WHOLE) >= u128::from(self.parts()) * u128::from(whole)
     }
 }
 
 impl fmt::Display for Rate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} %", f64::from(self.0) / (f64::from(WHOLE) / 100.0))
+        write!(f, "{} %", f64::from(self.parts()) / (f64::from(WHOLE) / 100.0))
     }
 }
 
@@ -136,8 +139,8 @@ impl fmt::Display for Trip {
 /// The rules of one circuit; a rule that is `None` never trips.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
-    pub(super) consecutive_failures: Option<u32>,
-    pub(super) failures: Option<u64>,
+    pub(super) consecutive_failures: Option<NonZero<u32>>,
+    pub(super) failures: Option<NonZero<u64>>,
     pub(super) failure_rate: Option<Rate>,
     pub(super) slow_call_rate: Option<Rate>,
     pub(super) mean_latency: Option<Duration>,
@@ -164,10 +167,10 @@ impl Rules {
     /// The first rule that `run` failures in a row, or the `counts` of the window, break.
     pub(super) fn judge(&self, run: u32, counts: &Counts) -> Option<Trip> {
         let &Counts { calls, failures, slow, .. } = counts;
-        if self.consecutive_failures.is_some_and(|limit| run >= limit) {
+        if self.consecutive_failures.is_some_and(|limit| run >= limit.get()) {
             return Some(Trip::ConsecutiveFailures { failures: run });
         }
-        if self.failures.is_some_and(|limit| failures >= limit) {
+        if self.failures.is_some_and(|limit| failures >= limit.get()) {
             return Some(Trip::Failures { failures, calls });
         }
         if calls < self.minimum_calls {
@@ -196,9 +199,9 @@ mod tests {
         for bad in [0.0, -0.1, 1.01, f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
             assert_eq!(Rate::new(bad), None, "{bad}");
         }
-        assert_eq!(Rate::new(1.0), Some(Rate(WHOLE)));
-        assert_eq!(Rate::new(0.0001), Some(Rate(100_000)));
-        assert_eq!(Rate::new(0.57), Some(Rate(570_000_000)));
+        assert_eq!(Rate::new(1.0), Rate::from_parts(WHOLE));
+        assert_eq!(Rate::new(0.0001), Rate::from_parts(100_000));
+        assert_eq!(Rate::new(0.57), Rate::from_parts(570_000_000));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The settings of a circuit, and what makes them sound.
 
-use std::time::Duration;
+use std::{num::NonZero, time::Duration};
 
 use super::{
     circuit::Circuit,
@@ -233,10 +233,12 @@ impl CircuitBuilder {
     /// slow-call rate without `slow_call`, an open time that shrinks, more failures than the count window holds, more successes than permits, or no
     /// rule at all.
     pub fn build(self) -> Result<Circuit, ConfigError> {
-        let minimum_calls = at_least_one("minimum_calls", self.minimum_calls)?;
+        let minimum_calls = at_least_one("minimum_calls", NonZero::new(self.minimum_calls))?.get();
         let rules = Rules {
-            consecutive_failures: set(self.consecutive_failures, |n| at_least_one("consecutive_failures", n))?,
-            failures: set(self.failures, |n| at_least_one("failures", n))?,
+            consecutive_failures: set(self.consecutive_failures, |n| {
+                at_least_one("consecutive_failures", NonZero::new(n))
+            })?,
+            failures: set(self.failures, |n| at_least_one("failures", NonZero::new(n)))?,
             failure_rate: set(self.failure_rate, |share| rate("failure_rate", share))?,
             slow_call_rate: set(self.slow_call_rate, |share| rate("slow_call_rate", share))?,
             mean_latency: set(self.mean_latency, |limit| above_zero("mean_latency", limit))?,
@@ -263,7 +265,7 @@ impl CircuitBuilder {
             Length::Calls(size) if !(1..=LARGEST_COUNT_WINDOW).contains(&size) => {
                 return Err(ConfigError::new("count_window", "1 to 1048576 calls", size));
             }
-            Length::Calls(size) if rules.failures.is_some_and(|failures| failures > size as u64) => {
+            Length::Calls(size) if rules.failures.is_some_and(|failures| failures.get() > size as u64) => {
                 return Err(ConfigError::new(
                     "failures",
                     "at most the count window",
@@ -273,9 +275,9 @@ impl CircuitBuilder {
             Length::Time(_) | Length::Calls(_) => {}
         }
         let HalfOpen { permits, successes, max_concurrent, timeout } = self.half_open;
-        at_least_one("half_open.permits", permits)?;
-        at_least_one("half_open.successes", successes)?;
-        at_least_one("half_open.max_concurrent", max_concurrent)?;
+        at_least_one("half_open.permits", NonZero::new(permits))?;
+        at_least_one("half_open.successes", NonZero::new(successes))?;
+        at_least_one("half_open.max_concurrent", NonZero::new(max_concurrent))?;
         above_zero("half_open.timeout", timeout)?;
         if successes > permits {
             return Err(ConfigError::new("half_open.successes", "at most the number of permits", successes));
@@ -308,7 +310,14 @@ impl CircuitBuilder {
             return Err(ConfigError::new("open_jitter", "at least 0 and below 1", jitter));
         }
         let hint_max = set(self.hint_max, |longest| above_zero("honour_retry_after", longest))?;
-        Ok(Opening { first, growth, longest, jitter, hint_max, random: self.random })
+        Ok(Opening {
+            first: nanos(first),
+            growth,
+            longest: nanos(longest),
+            jitter,
+            hint_max: hint_max.map_or(0, nanos),
+            random: self.random,
+        })
     }
 }
 
@@ -317,8 +326,8 @@ fn set<T, U>(value: Option<T>, check: impl FnOnce(T) -> Result<U, ConfigError>) 
     value.map(check).transpose()
 }
 
-fn at_least_one<N: PartialEq + Default>(setting: &'static str, number: N) -> Result<N, ConfigError> {
-    if number == N::default() { Err(ConfigError::new(setting, "at least 1", 0)) } else { Ok(number) }
+fn at_least_one<N>(setting: &'static str, number: Option<N>) -> Result<N, ConfigError> {
+    number.ok_or_else(|| ConfigError::new(setting, "at least 1", 0))
 }
 
 fn above_zero(setting: &'static str, span: Duration) -> Result<Duration, ConfigError> {

@@ -28,6 +28,8 @@ use crate::time::Tick;
 /// At most two changes come of one step: a half-open period that was found to be over, and what the step itself did.
 pub(super) type Changes = [Option<Change>; 2];
 
+/// In this order: what calls read is together, and far from the lock.
+#[repr(C)]
 pub(super) struct Shared {
     words: Words,
     /// `None` where the machine counts, under the lock.
@@ -45,7 +47,6 @@ pub(super) struct Counted {
 }
 
 /// What calls read; it is written when the state changes, and by bad outcomes.
-#[repr(align(64))]
 struct Words {
     control: AtomicU64,
     horizon: AtomicU64,
@@ -227,7 +228,7 @@ impl Shared {
             // Whoever reads a word that follows finds that this generation has begun.
             control.store(Control::new(next.generation(), Gate::Ask).0, Ordering::Release);
             until.store(machine.until().as_nanos(), Ordering::Release);
-            for (word, figure) in cause.iter().zip(Cause::from(machine.tripped()).0) {
+            for (word, figure) in cause.iter().zip(machine.tripped().0) {
                 word.store(figure, Ordering::Release);
             }
         }

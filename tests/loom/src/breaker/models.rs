@@ -2,6 +2,7 @@
 
 use std::{
     env,
+    num::NonZero,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -62,11 +63,11 @@ fn circuit(rules: Rules) -> Arc<Shared> {
         window: Length::Time(Duration::from_nanos(2 * BUCKET)),
         slow_call: u64::MAX,
         opening: Opening {
-            first: Duration::from_nanos(OPEN_FOR),
+            first: OPEN_FOR,
             growth: 1.0,
-            longest: Duration::from_nanos(OPEN_FOR),
+            longest: OPEN_FOR,
             jitter: 0.0,
-            hint_max: None,
+            hint_max: 0,
             random: || 0.0,
         },
         half_open: HalfOpen::permits(1).timeout(Duration::from_nanos(HALF_OPEN_TIMEOUT)),
@@ -124,7 +125,7 @@ fn two(shared: &Arc<Shared>, work: impl Fn(usize, &Shared) + Copy + Send + Sync 
 }
 
 fn opened_once_by_a_failure() -> Arc<Shared> {
-    let shared = circuit(Rules { consecutive_failures: Some(1), ..rules() });
+    let shared = circuit(Rules { consecutive_failures: NonZero::new(1), ..rules() });
     settle(&shared, 0, admit(&shared, at(0)).unwrap(), FAILED, at(0));
     assert_eq!(snapshot(&shared, at(0)).state, State::Open);
     shared
@@ -133,7 +134,7 @@ fn opened_once_by_a_failure() -> Arc<Shared> {
 #[test]
 fn a_call_that_is_admitted_while_the_circuit_opens_changes_nothing() {
     search("admission against transition", || {
-        let shared = circuit(Rules { consecutive_failures: Some(1), ..rules() });
+        let shared = circuit(Rules { consecutive_failures: NonZero::new(1), ..rules() });
         two(&shared, |number, shared| {
             if let Ok(generation) = admit(shared, at(0)) {
                 settle(shared, number, generation, FAILED, at(0));
@@ -160,7 +161,7 @@ fn of_a_failure_and_the_success_that_completes_the_minimum_one_sees_the_other() 
 #[test]
 fn two_failures_in_different_stripes_are_seen_together() {
     search("two bad outcomes", || {
-        let shared = circuit(Rules { failures: Some(2), ..rules() });
+        let shared = circuit(Rules { failures: NonZero::new(2), ..rules() });
         two(&shared, |number, shared| {
             let generation = admit(shared, at(0)).unwrap();
             settle(shared, number, generation, FAILED, at(0));
@@ -185,7 +186,7 @@ fn a_success_after_old_successes_left_sees_a_failure_that_ends_meanwhile() {
 #[test]
 fn no_outcome_is_lost_when_a_bucket_turns_over() {
     search("turnover against recording", || {
-        let shared = circuit(Rules { failures: Some(100), ..rules() });
+        let shared = circuit(Rules { failures: NonZero::new(100), ..rules() });
         settle(&shared, 0, 0, FAILED, at(0));
         // Both in one stripe and in the place of bucket 0.
         two(&shared, |_, shared| settle(shared, 0, 0, FAILED, at(2)));
@@ -197,7 +198,7 @@ fn no_outcome_is_lost_when_a_bucket_turns_over() {
 #[test]
 fn an_outcome_that_comes_late_for_its_bucket_takes_none_from_the_next() {
     search("a late clock against turnover", || {
-        let shared = circuit(Rules { failures: Some(100), ..rules() });
+        let shared = circuit(Rules { failures: NonZero::new(100), ..rules() });
         two(&shared, |number, shared| settle(shared, 0, 0, OK, at(2 * number as u64)));
         assert_eq!(snapshot(&shared, at(2)).calls, 1);
     });
@@ -206,7 +207,7 @@ fn an_outcome_that_comes_late_for_its_bucket_takes_none_from_the_next() {
 #[test]
 fn a_straggler_is_not_heard_in_the_next_generation() {
     search("straggler against a new epoch", || {
-        let shared = circuit(Rules { consecutive_failures: Some(2), ..rules() });
+        let shared = circuit(Rules { consecutive_failures: NonZero::new(2), ..rules() });
         two(&shared, |number, shared| {
             if number == 0 {
                 settle(shared, 0, 0, FAILED, at(0));
@@ -223,7 +224,7 @@ fn a_straggler_is_not_heard_in_the_next_generation() {
 #[test]
 fn a_straggler_opens_no_later_generation() {
     search("straggler's verdict against a new epoch", || {
-        let shared = circuit(Rules { consecutive_failures: Some(1), ..rules() });
+        let shared = circuit(Rules { consecutive_failures: NonZero::new(1), ..rules() });
         two(&shared, |number, shared| {
             if number == 0 {
                 settle(shared, 0, 0, FAILED, at(0));
@@ -320,7 +321,7 @@ fn a_dropped_probe_and_the_end_of_its_period_agree() {
 #[test]
 fn a_circuit_that_is_forced_open_stays_so() {
     search("forced states against calls", || {
-        let shared = circuit(Rules { consecutive_failures: Some(1), ..rules() });
+        let shared = circuit(Rules { consecutive_failures: NonZero::new(1), ..rules() });
         two(&shared, |number, shared| {
             if number == 0 {
                 shared.step(at(0), |machine, _| ((), machine.set(ByHand::ForcedOpen)));
