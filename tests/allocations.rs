@@ -104,5 +104,5 @@ fn a_circuit_and_its_future_are_small() {
         tower::util::ServiceFn<fn(()) -> Ready<Result<(), Infallible>>>,
         portcullis::outcome::Results,
     > as Service<()>>::Future;
-    assert!(size_of::<Call>() <= 112, "{}", size_of::<Call>());
+    assert!(size_of::<Call>() <= 80, "{}", size_of::<Call>());
 }

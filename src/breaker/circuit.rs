@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     outcome::{Classify, Outcome, Results},
-    time::{Clock, Tick, WallClock},
+    time::{Clock, Tick, WallClock, nanos},
     trace::event,
 };
 
@@ -177,7 +177,7 @@ impl Circuit {
         let core = self.core();
         let (mut snapshot, changes) = core.shared.snapshot(core.clock.now());
         core.announce(changes);
-        snapshot.retry_after = core.waiting(snapshot.retry_after);
+        snapshot.retry_after = snapshot.retry_after.map(|span| Duration::from_nanos(core.waiting(nanos(span))));
         snapshot
     }
 
@@ -299,7 +299,7 @@ impl Core {
     #[cold]
     fn would_reject_now(&self, control: Control) -> bool {
         let now = self.clock.now();
-        if self.shared.refusal(control, now).is_some() {
+        if self.shared.would_refuse(control, now) {
             return true;
         }
         self.step(now, |machine, plan| (!machine.would_admit(plan, now), None))
@@ -332,7 +332,7 @@ impl Core {
             return self.settle_under_lock(ticket, ending, hint);
         };
         let now = self.clock.now();
-        let Some(call) = self.shared.plan().call(ending, self.took(started, now)) else { return };
+        let Some(call) = self.shared.plan().call(ending, now.nanos_since(started)) else { return };
         if let Some(counted) = self.shared.count(stripes, threads::number(), generation, call, now)
             && control.gate() == Gate::Counting
         {
@@ -348,18 +348,16 @@ impl Core {
     #[cold]
     fn settle_under_lock(&self, Ticket { generation, started }: Ticket, ending: Ending, hint: Option<Duration>) {
         let now = self.clock.now();
-        let took = self.took(started, now);
-        self.step(now, |machine, plan| ((), machine.settle(plan, generation, plan.call(ending, took), hint, now)));
+        self.step(now, |machine, plan| {
+            let call = plan.call(ending, now.nanos_since(started));
+            ((), machine.settle(plan, generation, call, hint, now))
+        });
     }
 
     /// What dates in `Retry-After` are compared with, where that is heard.
     #[inline]
     pub(super) fn hint_clock(&self) -> Option<&WallClock> {
         self.wall_clock.as_ref()
-    }
-
-    fn took(&self, started: Tick, now: Tick) -> u64 {
-        if self.shared.plan().measures_latency() { now.nanos_since(started) } else { 0 }
     }
 
     /// Takes a step under the lock, and tells of the changes once it is free: whoever listens may call back.
@@ -370,13 +368,12 @@ impl Core {
     }
 
     fn rejected(&self, refusal: Refusal) -> Rejected {
-        let retry_after = self.waiting(refusal.retry_after);
-        Rejected::new(self.name, Refusal { retry_after, ..refusal })
+        Rejected::new(self.name, Refusal { wait: self.waiting(refusal.wait), ..refusal })
     }
 
-    /// The wait after which the clock has reached the moment, however far it lags.
-    fn waiting(&self, until: Option<Duration>) -> Option<Duration> {
-        until.map(|span| if span.is_zero() { span } else { span.saturating_add(self.clock.resolution()) })
+    /// The wait, in nanoseconds, after which the clock has reached the moment, however far it lags.
+    fn waiting(&self, span: u64) -> u64 {
+        if span == 0 { 0 } else { span.saturating_add(nanos(self.clock.resolution())) }
     }
 
     fn announce(&self, changes: Changes) {

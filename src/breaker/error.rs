@@ -37,7 +37,7 @@ impl Rejected {
     /// places. `None` where nobody can tell: the circuit is half-open with all its places taken, and the probes decide.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
-        self.refusal.retry_after
+        self.refusal.retry_after()
     }
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for Rejected {
         if let Some(trip) = self.refusal.cause.trip() {
             write!(f, ": {trip}")?;
         }
-        match self.refusal.retry_after {
+        match self.refusal.retry_after() {
             Some(wait) => write!(f, "; it will in {wait:?}"),
             None => Ok(()),
         }

@@ -80,7 +80,7 @@ pin_project! {
         fn drop(this: Pin<&mut Self>) {
             // Also while something else panics: this call has not failed.
             let this = this.project();
-            if let Some(ticket) = this.ticket.take() {
+            if let Some(ticket) = *this.ticket {
                 this.circuit.core().settle(ticket, Ending::Dropped);
             }
         }

@@ -79,11 +79,23 @@ pub(super) struct Change {
     pub(super) trip: Option<Trip>,
 }
 
-/// Why a call was not admitted.
+/// Why a call was not admitted, and for how long none will be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) cause: Cause,
-    pub(super) retry_after: Option<Duration>,
+    /// In nanoseconds; [`UNKNOWN`](Self::UNKNOWN) where nobody can tell.
+    pub(super) wait: u64,
+}
+
+impl Refusal {
+    pub(super) const UNKNOWN: u64 = u64::MAX;
+
+    pub(super) const fn retry_after(&self) -> Option<Duration> {
+        match self.wait {
+            Self::UNKNOWN => None,
+            wait => Some(Duration::from_nanos(wait)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -237,8 +249,12 @@ impl Machine {
 
     /// The refusal of a call at `now`.
     pub(super) fn refusal(&self, plan: &Plan, now: Tick) -> Refusal {
-        let retry_after = if self.would_admit(plan, now) { Some(Duration::ZERO) } else { self.retry_after(now) };
-        Refusal { cause: self.tripped, retry_after }
+        let wait = match self.phase {
+            Phase::Open { until, .. } => until.as_nanos().saturating_sub(now.as_nanos()),
+            _ if self.would_admit(plan, now) => 0,
+            _ => Refusal::UNKNOWN,
+        };
+        Refusal { cause: self.tripped, wait }
     }
 
     /// Hears how a call of `generation` ended; `call` is `None` where it is not counted, and `hint` is how long its response

@@ -40,7 +40,7 @@ impl Opening {
     reason = "saturates, and nobody chose a factor to the last of its digits"
 )]
 fn times(span: u64, factor: f64) -> u64 {
-    (span as f64 * factor) as u64
+    (span as f64 * factor).round() as u64
 }
 
 #[cfg(all(test, not(portcullis_loom)))]

@@ -95,7 +95,8 @@ where
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
         // An instance that was polled while the circuit would reject has an inner service that was not polled at all: it
-        // must not be called, even where the circuit would admit by now.
+        // must not be called, even where the circuit would admit by now. And what the rejection says is true now, and not as
+        // of the poll, which may be long ago.
         let core = self.circuit.core();
         let admitted = if mem::take(&mut self.ready) { core.admit() } else { Err(core.rejection()) };
         match admitted {

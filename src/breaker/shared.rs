@@ -85,18 +85,31 @@ impl Shared {
 
     /// The refusal of a call that came when it was `control`; `None` where the lock has to be asked.
     pub(super) fn refusal(&self, control: Control, now: Tick) -> Option<Refusal> {
-        let until = Tick::from_nanos(self.words.until.load(Ordering::Acquire));
-        if now >= until {
-            return None;
-        }
+        let until = self.barred_until(control, now)?;
         let cause = Cause(self.words.cause.each_ref().map(|word| word.load(Ordering::Acquire)));
-        let retry_after = match control.gate() {
-            Gate::Open => Some(until.since(now)),
-            Gate::Full | Gate::Shut => None,
-            Gate::Counting | Gate::Noted | Gate::Uncounted | Gate::Ask => return None,
+        let wait = if control.gate() == Gate::Open {
+            until.as_nanos().saturating_sub(now.as_nanos())
+        } else {
+            Refusal::UNKNOWN
         };
-        // Acquire above, Release where they are written: a word of a later generation makes that generation visible.
-        (self.words.control.load(Ordering::Relaxed) == control.0).then_some(Refusal { cause, retry_after })
+        self.is_still(control).then_some(Refusal { cause, wait })
+    }
+
+    /// Whether there would be such a refusal.
+    pub(super) fn would_refuse(&self, control: Control, now: Tick) -> bool {
+        self.barred_until(control, now).is_some() && self.is_still(control)
+    }
+
+    fn barred_until(&self, control: Control, now: Tick) -> Option<Tick> {
+        let until = Tick::from_nanos(self.words.until.load(Ordering::Acquire));
+        (now < until && control.gate().is_barred()).then_some(until)
+    }
+
+    /// Whether what was read since belongs to `control`.
+    ///
+    /// Those words are written with Release and were read with Acquire: one of a later generation makes that one visible.
+    fn is_still(&self, control: Control) -> bool {
+        self.words.control.load(Ordering::Relaxed) == control.0
     }
 
     /// Counts the outcome of a call of `generation`, which has not ended; where it has to be judged, [`judge`](Self::judge)
@@ -119,18 +132,22 @@ impl Shared {
         now: Tick,
     ) -> Option<Counted> {
         let bucket = stripes.bucket(now, generation);
-        stripes.record(stripe, bucket, call);
+        if call.failed || call.slow {
+            // Apart, so that a good call saves no registers for it.
+            return Some(self.count_bad(stripes, stripe, generation, call, bucket));
+        }
+        stripes.record(stripe, bucket);
+        self.run(generation, false);
+        let seen = Horizon(self.words.horizon.load(Ordering::SeqCst));
+        seen.is_reached(bucket).then_some(Counted { failures: 0, bucket, seen })
+    }
+
+    #[cold]
+    fn count_bad(&self, stripes: &Stripes, stripe: usize, generation: u64, call: Call, bucket: u64) -> Counted {
+        stripes.record(stripe, bucket);
+        stripes.mark(stripe, bucket, call);
         let failures = self.run(generation, call.failed);
-        let seen = if call.failed || call.slow {
-            self.after_bad()
-        } else {
-            let seen = Horizon(self.words.horizon.load(Ordering::SeqCst));
-            if !seen.is_reached(bucket) {
-                return None;
-            }
-            seen
-        };
-        Some(Counted { failures, bucket, seen })
+        Counted { failures, bucket, seen: self.after_bad() }
     }
 
     /// Failures in a row, this outcome included. A success that follows a success writes nothing.

@@ -57,18 +57,30 @@ impl Stripes {
     }
 
     /// Counts a call, unless the window has already moved on from its bucket.
+    ///
+    /// A bad one is then [marked](Self::mark): whoever counts meanwhile may see a call without its failure, and never a failure
+    /// without its call.
     #[inline]
-    pub(super) fn record(&self, stripe: usize, bucket: u64, call: Call) {
-        let Padded(stripe) = &self.stripes[stripe & (self.stripes.len() - 1)];
+    pub(super) fn record(&self, stripe: usize, bucket: u64) {
         let (place, lap) = place(bucket);
-        // The call first: whoever counts meanwhile may see a call without its failure, and never a failure without its call.
-        count(&stripe.calls[place], lap);
+        count(&self.stripe(stripe).calls[place], lap);
+    }
+
+    /// Says of a call that was counted how bad it was.
+    pub(super) fn mark(&self, stripe: usize, bucket: u64, call: Call) {
+        let (place, lap) = place(bucket);
+        let stripe = self.stripe(stripe);
         if call.failed {
             count(&stripe.failures[place], lap);
         }
         if call.slow {
             count(&stripe.slow[place], lap);
         }
+    }
+
+    #[inline]
+    fn stripe(&self, number: usize) -> &Stripe {
+        &self.stripes[number & (self.stripes.len() - 1)].0
     }
 
     /// The counts of the window that ends with `bucket`, or with a later one that has begun; and which that is.
@@ -133,8 +145,14 @@ fn count(word: &AtomicU64, lap: u64) {
 mod tests {
     use super::*;
 
-    const OK: Call = Call { failed: false, slow: false, nanos: 0 };
-    const BAD: Call = Call { failed: true, slow: true, nanos: 0 };
+    fn good(stripes: &Stripes, stripe: usize, bucket: u64) {
+        stripes.record(stripe, bucket);
+    }
+
+    fn bad(stripes: &Stripes, stripe: usize, bucket: u64) {
+        stripes.record(stripe, bucket);
+        stripes.mark(stripe, bucket, Call { failed: true, slow: true, nanos: 0 });
+    }
 
     fn calls(stripes: &Stripes, bucket: u64) -> u64 {
         stripes.counts(bucket).0.calls
@@ -144,8 +162,8 @@ mod tests {
     fn a_call_is_counted_in_ten_buckets_and_no_more() {
         let stripes = Stripes::new(1, 2);
         for bucket in [0, 3, 9, 10, 12_345] {
-            stripes.record(0, bucket, BAD);
-            stripes.record(1, bucket, OK);
+            bad(&stripes, 0, bucket);
+            good(&stripes, 1, bucket);
             let (counts, _) = stripes.counts(bucket + 9);
             assert_eq!((counts.calls, counts.failures, counts.slow), (2, 1, 1), "{bucket}");
             assert_eq!(calls(&stripes, bucket + 10), 0, "{bucket}");
@@ -155,8 +173,8 @@ mod tests {
     #[test]
     fn whoever_reads_an_earlier_clock_sees_the_later_bucket() {
         let stripes = Stripes::new(1, 1);
-        stripes.record(0, 4, OK);
-        stripes.record(0, 15, OK);
+        good(&stripes, 0, 4);
+        good(&stripes, 0, 15);
         let (counts, bucket) = stripes.counts(12);
         assert_eq!((counts.calls, bucket), (1, 15), "bucket 4 has left the window that bucket 15 ends");
     }
@@ -164,8 +182,8 @@ mod tests {
     #[test]
     fn an_outcome_whose_bucket_has_left_the_window_is_not_counted_in_another() {
         let stripes = Stripes::new(1, 1);
-        stripes.record(0, 25, OK);
-        stripes.record(0, 15, BAD);
+        good(&stripes, 0, 25);
+        bad(&stripes, 0, 15);
         assert_eq!(stripes.counts(25).0, Counts { calls: 1, ..Counts::default() });
     }
 
@@ -173,7 +191,7 @@ mod tests {
     fn the_next_generation_begins_with_an_empty_window() {
         let stripes = Stripes::new(1, 1);
         let now = Tick::from_nanos(7);
-        stripes.record(0, stripes.bucket(now, 3), BAD);
+        bad(&stripes, 0, stripes.bucket(now, 3));
         assert_eq!(calls(&stripes, stripes.bucket(now, 3)), 1);
         assert_eq!(calls(&stripes, stripes.bucket(now, 4)), 0);
     }

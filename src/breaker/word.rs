@@ -11,14 +11,14 @@ pub(super) struct Control(pub(super) u64);
 pub(super) enum Gate {
     /// Go through, and be counted.
     Counting,
-    /// Be rejected until the open time has passed.
-    Open,
-    /// Be rejected until the half-open period is over, or until a place is given back.
-    Full,
     /// Go through and be counted; nobody judges.
     Noted,
     /// Go through, and not be counted.
     Uncounted,
+    /// Be rejected until the open time has passed.
+    Open,
+    /// Be rejected until the half-open period is over, or until a place is given back.
+    Full,
     /// Be rejected.
     Shut,
     /// Nothing: take the lock and ask. Half-open, or just changing.
@@ -29,6 +29,11 @@ impl Gate {
     /// Whether calls go through, without the lock being asked.
     pub(super) const fn is_free(self) -> bool {
         matches!(self, Self::Counting | Self::Noted | Self::Uncounted)
+    }
+
+    /// Whether calls are rejected, without the lock being asked.
+    pub(super) const fn is_barred(self) -> bool {
+        matches!(self, Self::Open | Self::Full | Self::Shut)
     }
 }
 
@@ -95,6 +100,10 @@ impl Lapped {
 
     /// With one more of `lap`, or `None` where a later lap has begun: the window has moved on from this one.
     pub(super) const fn counted(self, lap: u64) -> Option<Self> {
+        // Nearly always: a count of this lap that is neither empty nor full.
+        if (self.0 ^ lap << 33).wrapping_sub(1) < Self::COUNT - 1 {
+            return Some(Self(self.0 + 1));
+        }
         match self.age(lap) {
             Age::Past => Some(Self((lap & Self::LAP) << 33 | 1)),
             Age::Present(Self::COUNT) | Age::Future(_) => None,

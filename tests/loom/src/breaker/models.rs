@@ -288,7 +288,7 @@ fn a_rejection_reads_figures_that_belong_together() {
                 let generation = admit(shared, at(10)).unwrap();
                 settle(shared, 0, generation, FAILED, at(11));
             } else if let Err(refusal) = admit(shared, at(9)) {
-                let told = (refusal.cause.trip(), refusal.retry_after.map(|span| span.as_nanos() as u64 / BUCKET));
+                let told = (refusal.cause.trip(), refusal.retry_after().map(|span| span.as_nanos() as u64 / BUCKET));
                 let first = (Some(Trip::ConsecutiveFailures { failures: 1 }), Some(1));
                 let half_open = (first.0, None);
                 let second = (Some(Trip::Probes { failures: 1, permits: 1 }), Some(12));
