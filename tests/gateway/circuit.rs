@@ -72,11 +72,7 @@ async fn consecutive_failures_open_it_and_it_rejects_without_a_call() {
 
     // A job does not wait for it.
     let task = gateway.enqueue(r#"{"conversationId":"c-1"}"#).await;
-    let result = crate::support::within(millis_of(5000), "the fallback", async || {
-        let response = gateway.status(&task).await;
-        (response.status() != 202).then_some(response)
-    })
-    .await;
+    let result = gateway.result_within(millis_of(5000), &task).await;
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("default_fallback_branch")));
     assert_eq!(result.json()["variables"]["failureReason"], "downstream_unavailable");
     assert_eq!(downstream.calls(), 6);

@@ -6,10 +6,7 @@ use rusqlite::Connection;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, Downstream, Request, SECRET, Setup, millis_of, within};
-
-/// A job whose gateway is killed is run again within 30 s.
-const RECOVERY: std::time::Duration = millis_of(31_000);
+use crate::support::{Answer, Downstream, RECOVERY, Request, SECRET, Setup, millis_of, within};
 
 #[tokio::test]
 async fn jobs_outlive_their_gateway() {
@@ -44,11 +41,7 @@ async fn the_same_gateway_finishes_them_after_its_restart() {
     // Nobody had begun this one.
     within(millis_of(5000), "the queued job", async || (gateway.status(&queued).await.status() == 200).then_some(()))
         .await;
-    let result = within(RECOVERY, "the running job", async || {
-        let response = gateway.status(&running).await;
-        (response.status() != 202).then_some(response)
-    })
-    .await;
+    let result = gateway.result_within(RECOVERY, &running).await;
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
     assert!(killed.elapsed() < RECOVERY, "{:?}", killed.elapsed());
     let keys: Vec<_> =
@@ -65,11 +58,7 @@ async fn another_gateway_finishes_them() {
     downstream.always(Answer::ok());
     let other = setup.start().await;
     one.kill().await;
-    let result = within(RECOVERY, "the job", async || {
-        let response = other.status(&task).await;
-        (response.status() != 202).then_some(response)
-    })
-    .await;
+    let result = other.result_within(RECOVERY, &task).await;
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
     let received = downstream.received();
     assert_eq!(received.len(), 2);
@@ -89,11 +78,7 @@ async fn a_job_that_keeps_killing_gateways_ends() {
     gateway.kill().await;
     downstream.always(Answer::ok());
     let gateway = setup.start().await;
-    let result = within(RECOVERY, "its end", async || {
-        let response = gateway.status(&task).await;
-        (response.status() != 202).then_some(response)
-    })
-    .await;
+    let result = gateway.result_within(RECOVERY, &task).await;
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("default_fallback_branch")));
     assert_eq!(result.json()["variables"]["failureReason"], "downstream_unavailable");
     assert_eq!(downstream.calls(), 2);
@@ -104,11 +89,7 @@ async fn a_long_job_is_left_to_a_gateway_that_lives() {
     let setup = Setup::new(downstream.url()).set("DOWNSTREAM_TIMEOUT", "5m").set("JOB_TIMEOUT", "5m");
     let (one, other) = tokio::join!(setup.start(), setup.start());
     let task = one.enqueue(r#"{"conversationId":"c-1"}"#).await;
-    let result = within(RECOVERY, "the job", async || {
-        let response = other.status(&task).await;
-        (response.status() != 202).then_some(response)
-    })
-    .await;
+    let result = other.result_within(RECOVERY, &task).await;
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
     assert_eq!(downstream.calls(), 1);
 }
@@ -155,11 +136,7 @@ async fn a_gateway_that_was_asleep_changes_no_result() {
     asleep.signal("STOP").await;
     downstream.always(Answer::ok());
     let other = setup.start().await;
-    let result = within(RECOVERY, "the job", async || {
-        let response = other.status(&task).await;
-        (response.status() != 202).then_some(response)
-    })
-    .await;
+    let result = other.result_within(RECOVERY, &task).await;
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
     asleep.signal("CONT").await;
     asleep.get("/health").await;

@@ -1,7 +1,7 @@
 //! What can go wrong around the gateway, and no other part of the tests shows: no accepted webhook is lost, no good one is
 //! kept waiting, and memory stays bounded.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::future::join_all;
 use rusqlite::Connection;
@@ -11,10 +11,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{Answer, Downstream, PATIENCE, Request, SECRET, Setup, eventually, millis_of, pause, within};
-
-/// A job whose gateway is killed is run again within 30 s.
-const RECOVERY: Duration = millis_of(31_000);
+use crate::support::{Answer, Downstream, PATIENCE, RECOVERY, Request, SECRET, Setup, eventually, millis_of, pause};
 
 #[tokio::test]
 async fn a_webhook_whose_gateway_dies_before_the_commit_was_not_accepted() {
@@ -57,11 +54,7 @@ async fn a_job_whose_gateway_dies_between_the_answer_and_its_record_is_run_again
 
     let gateway = setup.start().await;
     assert_eq!(gateway.status(&task).await.answer(), (202, json!({ "status": "processing" })));
-    let result = within(RECOVERY, "the second run", async || {
-        let response = gateway.status(&task).await;
-        (response.status() != 202).then_some(response)
-    })
-    .await;
+    let result = gateway.result_within(RECOVERY, &task).await;
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
     let keys: Vec<_> =
         downstream.received().iter().map(|request| request.header("idempotency-key").unwrap().to_owned()).collect();

@@ -7,12 +7,10 @@ use std::{collections::HashSet, time::Instant};
 use serde_json::json;
 
 use crate::support::{
-    Answer, Downstream, Gateway, Message, PASSWORD, RedisServer, Request, SECRET, Setup, eventually, millis_of, pause,
-    within,
+    Answer, Downstream, Gateway, Message, PASSWORD, RECOVERY, RedisServer, Request, SECRET, Setup, eventually,
+    millis_of, pause, within,
 };
 
-/// A job whose gateway is killed is run again within 30 s.
-const RECOVERY: std::time::Duration = millis_of(31_000);
 /// A webhook is answered within this.
 const ANSWER: std::time::Duration = millis_of(5_000);
 const EVENT: &str = r#"{"conversationId":"c-1"}"#;
@@ -145,11 +143,8 @@ async fn a_job_that_a_shutdown_breaks_off_is_run_by_another_gateway_at_once() {
     let other = setup.start().await;
     one.signal("TERM").await;
     assert_eq!(one.exit(millis_of(5_000)).await, Some(0));
-    let result = within(millis_of(5_000), "the job", async || {
-        let response = other.status(&task).await;
-        (response.status() != 202).then_some(response)
-    });
-    assert_eq!(result.await.json()["nextNode"], "continue_dialog");
+    let result = other.result_within(millis_of(5_000), &task).await;
+    assert_eq!(result.json()["nextNode"], "continue_dialog");
 }
 
 #[tokio::test]

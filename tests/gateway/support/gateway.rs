@@ -20,7 +20,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Message, PATIENCE, Request, eventually};
+use super::{Message, PATIENCE, Request, eventually, within};
 
 pub(crate) const SECRET: &str = "s3cr:et of the tests";
 
@@ -221,7 +221,11 @@ impl Gateway {
 
     /// Waits for the end of a job.
     pub(crate) async fn result(&self, task: &str) -> Message {
-        eventually("the end of a job", async || {
+        self.result_within(PATIENCE, task).await
+    }
+
+    pub(crate) async fn result_within(&self, limit: Duration, task: &str) -> Message {
+        within(limit, "the end of a job", async || {
             let response = self.status(task).await;
             if response.status() == 202 {
                 assert_eq!(response.json(), json!({ "status": "processing" }));

@@ -21,6 +21,8 @@ pub(crate) use self::{
 
 /// More than anything here takes, also on a machine that is busy with something else.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// A job whose gateway is killed is run again within 30 s.
+pub(crate) const RECOVERY: Duration = Duration::from_secs(31);
 
 /// Asks again and again until there is an answer; fails by name when there is none in time.
 pub(crate) async fn eventually<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
