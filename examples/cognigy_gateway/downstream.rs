@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use http::{HeaderName, HeaderValue, StatusCode, Uri, header};
+use http::{HeaderValue, StatusCode, Uri, header};
 use http_body_util::Full;
 use portcullis::{
     BoxError, ConfigError,
@@ -27,7 +27,7 @@ use tracing::{Instrument, Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
-    exchange::{Answer, Client, Request, causes, exchange},
+    exchange::{Answer, Client, IDEMPOTENCY_KEY, Request, causes, exchange},
     metrics,
     oauth::{self, Tokens},
     settings::{BaseUrl, Hidden, Settings},
@@ -35,8 +35,6 @@ use crate::{
     telemetry::{SPANS, Shown, fail},
     trace::TraceContext,
 };
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// How often a failing token server is asked where no call does.
 const TOKEN_PAUSE: Duration = Duration::from_millis(500);
@@ -157,8 +155,7 @@ impl Downstream {
     ) -> Result<Calls, ConfigError> {
         let attempts = ServiceBuilder::new()
             .layer(layer_fn(|inner| service_fn(move |request| attempt(Clone::clone(&inner), request))))
-            .timeout(self.timeout)
-            .service(exchange(self.http.clone(), self.max_bytes));
+            .service(self.exchange());
         let stack = ServiceBuilder::new()
             .layer(RetryLayer::new(retries(settings).deadline(deadline).build()?))
             // What the circuit's readiness waits for, which is the token, is waited for within the deadline.
@@ -171,8 +168,14 @@ impl Downstream {
 
     /// Single calls that the circuit does not see.
     pub(crate) fn direct(&self) -> Direct {
-        let exchange = ServiceBuilder::new().timeout(self.timeout).service(exchange(self.http.clone(), self.max_bytes));
-        BoxCloneSyncService::new(self.authorized(exchange))
+        BoxCloneSyncService::new(self.authorized(self.exchange()))
+    }
+
+    /// One exchange within its limits.
+    fn exchange(
+        &self,
+    ) -> impl Service<Request, Response = Answer, Error = BoxError, Future: Send> + Clone + Send + Sync + use<> {
+        ServiceBuilder::new().timeout(self.timeout).service(exchange(self.http.clone(), self.max_bytes))
     }
 
     /// Waits until a request would have its token.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderName, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -21,6 +21,9 @@ pub(crate) type Answer = Response<Content>;
 /// Connections over HTTP and HTTPS. A clone of hyper-util's client costs more than one of a reference to it.
 pub(crate) type Client = Arc<legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>>;
 
+/// What makes a POST safe to repeat.
+pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// The body of an answer.
 #[derive(Debug)]
 pub(crate) enum Content {
@@ -35,6 +38,14 @@ impl Content {
             Self::Whole(body) if body.trim_ascii().is_empty() => Some("null"),
             Self::Whole(body) => json::parse(body).map(RawValue::get),
             Self::TooLong => None,
+        }
+    }
+
+    /// The bytes, for whom one that is too long is as good as none.
+    pub(crate) fn into_bytes(self) -> Bytes {
+        match self {
+            Self::Whole(body) => body,
+            Self::TooLong => Bytes::new(),
         }
     }
 }

@@ -17,7 +17,7 @@ use tracing::{Instrument, Span, info_span};
 
 use crate::{
     downstream,
-    exchange::{Answer, Client, Request, causes, exchange},
+    exchange::{Answer, Client, IDEMPOTENCY_KEY, Request, causes, exchange},
     metrics,
     queue::{Job, Lane, Queue},
     settings::Settings,
@@ -92,7 +92,7 @@ impl Injections {
     async fn send(&self, job: &Job) -> Result<(), NotSent> {
         let request = http::Request::post(self.url.clone())
             .header(header::CONTENT_TYPE, "application/json")
-            .header("idempotency-key", job.lease.id.as_str())
+            .header(IDEMPOTENCY_KEY, job.lease.id.as_str())
             .body(Full::from(job.payload.clone()))
             .map_err(|error| NotSent::Failed(error.to_string()))?;
         let answer = self.stack.clone().oneshot(request).await.map_err(|failed| {

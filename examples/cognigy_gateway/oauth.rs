@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 use tower::{ServiceBuilder, ServiceExt, service_fn, timeout::error::Elapsed, util::BoxService};
 
 use crate::{
-    exchange::{Client, Content, causes, exchange},
+    exchange::{Client, causes, exchange},
     json,
     settings::Settings,
 };
@@ -91,10 +91,7 @@ async fn fetch(http: Client, grant: Grant) -> Result<Token, BoxError> {
     let answer = exchange(http, MAX_BYTES).oneshot(request).await;
     let answer = answer.map_err(|error| format!("the token server cannot be reached: {}", causes(error.as_ref())))?;
     let (head, content) = answer.into_parts();
-    let body = match content {
-        Content::Whole(body) => body,
-        Content::TooLong => Bytes::new(),
-    };
+    let body = content.into_bytes();
     if head.status.is_success() {
         return Ok(token(&body)?);
     }

@@ -115,8 +115,5 @@ async fn export(http: Client, request: Request<Bytes>, failing: Arc<AtomicBool>)
         (None, true) => tracing::info!("the collector takes spans again"),
         _ => {}
     }
-    Ok(result?.map(|content| match content {
-        Content::Whole(body) => body,
-        Content::TooLong => Bytes::new(),
-    }))
+    Ok(result?.map(Content::into_bytes))
 }
