@@ -2,7 +2,7 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use super::{machine::Refusal, name::Name, rules::Trip};
+use super::{name::Name, rules::Trip, told::Refusal};
 use crate::{BoxError, outcome::AsRejection};
 
 /// A call that a circuit did not let through.

@@ -9,10 +9,11 @@ use std::{
 use pin_project_lite::pin_project;
 
 use super::{
-    circuit::{Circuit, Ticket},
+    circuit::Circuit,
+    core::Ticket,
     error::{BreakerError, Rejected},
-    machine::Ending,
     permit::OnPanic,
+    plan::Ending,
 };
 use crate::outcome::{Classify, Outcome};
 

@@ -7,96 +7,15 @@ use std::time::Duration;
 
 use super::{
     cause::Cause,
-    half_open::HalfOpen,
-    opening::Opening,
-    rules::{Rules, Trip},
+    plan::Plan,
+    probes::{Probes, Verdict},
+    rules::Trip,
     snapshot::{Snapshot, State},
-    window::{Call, Counts, Length, Window},
+    told::{Change, Refusal},
+    window::{Call, Counts, Window},
     word::{Control, Gate},
 };
-use crate::{outcome::Outcome, time::Tick};
-
-/// What a circuit is told to do; it does not change.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Plan {
-    pub(super) rules: Rules,
-    pub(super) window: Length,
-    /// A call that takes longer is slow; the last moment where none is.
-    pub(super) slow_call: u64,
-    pub(super) opening: Opening,
-    pub(super) half_open: HalfOpen,
-}
-
-impl Plan {
-    /// Whether what is counted depends on the order of all calls, or every success changes it: then it is kept in one place.
-    pub(super) const fn counts_in_order(&self) -> bool {
-        matches!(self.window, Length::Calls(_)) || self.rules.mean_latency.is_some()
-    }
-
-    /// Whether anything depends on how long a call takes.
-    pub(super) const fn measures_latency(&self) -> bool {
-        self.slow_call < u64::MAX || self.rules.mean_latency.is_some()
-    }
-
-    /// The shortest span that is measured.
-    pub(super) fn shortest_span(&self) -> Duration {
-        let window = match self.window {
-            Length::Time(span) => Some(span),
-            Length::Calls(_) => None,
-        };
-        [window, Some(Duration::from_nanos(self.slow_call)), self.rules.mean_latency]
-            .into_iter()
-            .flatten()
-            .fold(Duration::from_nanos(self.opening.first).min(self.half_open.timeout), Duration::min)
-    }
-
-    /// What a call counts as that ended so after `nanos`; `None` for one that is not counted.
-    pub(super) const fn call(&self, ending: Ending, nanos: u64) -> Option<Call> {
-        let slow = nanos > self.slow_call;
-        let failed = match ending {
-            Ending::Finished(Outcome::Success) => false,
-            Ending::Finished(Outcome::Failure) => true,
-            // A timeout outside the breaker drops the call; it must not hide that the service has stopped answering.
-            Ending::Dropped if slow => true,
-            Ending::Finished(Outcome::Ignored) | Ending::Dropped => return None,
-        };
-        Some(Call { failed, slow, nanos })
-    }
-}
-
-/// How an admitted call ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
-    Finished(Outcome),
-    Dropped,
-}
-
-/// A change of state, for whoever watches.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Change {
-    pub(super) from: State,
-    pub(super) to: State,
-    pub(super) trip: Option<Trip>,
-}
-
-/// Why a call was not admitted, and for how long none will be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) cause: Cause,
-    /// In nanoseconds; [`UNKNOWN`](Self::UNKNOWN) where nobody can tell.
-    pub(super) wait: u64,
-}
-
-impl Refusal {
-    pub(super) const UNKNOWN: u64 = u64::MAX;
-
-    pub(super) const fn retry_after(&self) -> Option<Duration> {
-        match self.wait {
-            Self::UNKNOWN => None,
-            wait => Some(Duration::from_nanos(wait)),
-        }
-    }
-}
+use crate::time::Tick;
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
@@ -125,33 +44,6 @@ pub(super) enum ByHand {
     ForcedOpen,
     Disabled,
     Observing,
-}
-
-/// The probes of one half-open period.
-#[derive(Clone, Copy, Debug, Default)]
-struct Probes {
-    /// Let through and not given back.
-    taken: u32,
-    in_flight: u32,
-    successes: u32,
-    failures: u32,
-    slow: u32,
-    nanos: u64,
-}
-
-impl Probes {
-    const fn has_place(&self, plan: &Plan) -> bool {
-        self.taken < plan.half_open.permits && self.in_flight < plan.half_open.max_concurrent
-    }
-
-    fn counts(&self) -> Counts {
-        Counts {
-            calls: u64::from(self.successes + self.failures),
-            failures: u64::from(self.failures),
-            slow: u64::from(self.slow),
-            latency: self.nanos,
-        }
-    }
 }
 
 /// What a closed circuit counts under the lock.
@@ -203,7 +95,7 @@ impl Machine {
             Phase::Disabled => Gate::Uncounted,
             Phase::ForcedOpen => Gate::Shut,
             Phase::Open { .. } => Gate::Open,
-            Phase::HalfOpen { probes, .. } if probes.has_place(plan) => Gate::Ask,
+            Phase::HalfOpen { probes, .. } if probes.has_place(&plan.half_open) => Gate::Ask,
             Phase::HalfOpen { .. } => Gate::Full,
         };
         Control::new(self.generation, gate)
@@ -223,7 +115,7 @@ impl Machine {
             Phase::Closed | Phase::Disabled | Phase::Observing { .. } => true,
             Phase::ForcedOpen => false,
             Phase::Open { until, .. } => now >= until,
-            Phase::HalfOpen { probes, .. } => probes.has_place(plan),
+            Phase::HalfOpen { probes, .. } => probes.has_place(&plan.half_open),
         }
     }
 
@@ -234,12 +126,12 @@ impl Machine {
         }
         let change = match &mut self.phase {
             Phase::Open { .. } => {
-                let probes = Probes { taken: 1, in_flight: 1, ..Probes::default() };
+                let mut probes = Probes::default();
+                probes.take();
                 Some(self.enter(Phase::HalfOpen { until: now.after(plan.half_open.timeout), probes }))
             }
             Phase::HalfOpen { probes, .. } => {
-                probes.taken += 1;
-                probes.in_flight += 1;
+                probes.take();
                 None
             }
             _ => None,
@@ -320,26 +212,12 @@ impl Machine {
         hint: Option<Duration>,
         now: Tick,
     ) -> Option<Change> {
-        let HalfOpen { permits, successes, .. } = plan.half_open;
-        probes.in_flight -= 1;
-        match call {
-            None => probes.taken -= 1,
-            Some(call) => {
-                // A slow probe is a failed one.
-                let failed = call.failed || call.slow;
-                probes.failures += u32::from(failed);
-                probes.successes += u32::from(!failed);
-                probes.slow += u32::from(call.slow);
-                probes.nanos = probes.nanos.wrapping_add(call.nanos);
-            }
-        }
+        let verdict = probes.settle(call, &plan.half_open);
         self.phase = Phase::HalfOpen { until, probes };
-        if probes.successes >= successes {
-            return Some(self.enter_anew(Phase::Closed));
+        match verdict? {
+            Verdict::Well => Some(self.enter_anew(Phase::Closed)),
+            Verdict::Lost(trip) => Some(self.open(plan, now, hint, (trip, probes.counts()))),
         }
-        let lost = probes.failures > permits - successes;
-        let trip = Trip::Probes { failures: probes.failures, permits };
-        lost.then(|| self.open(plan, now, hint, (trip, probes.counts())))
     }
 
     /// Any ⇒ the state that is set by hand.

@@ -98,18 +98,23 @@ mod layer; // what the user stacks
 mod service; // readiness, then a permit
 mod future; // the call under way
 mod permit; // says how it ended
-mod circuit; // the handle: reads the clock, and tells of changes
+mod circuit; // the handle
+mod core; // what the handles share: reads the clock, and tells of changes
 mod shared; // the one that synchronises
 mod stripes; // what happened lately, by time, without a lock
 mod word; // several numbers in one
 mod sync; // atomics
 mod threads; // which stripe
 mod machine; // states and steps
+mod told; // what a step tells
+mod probes; // who went through half-open, and what became of them
+mod plan; // what it is told to do
 mod rules; // what trips
 mod opening; // for how long
 mod cause; // what tripped, as plain numbers
 mod window; // what happened lately, in order
 mod settings; // what the user chose
+mod checks; // whether that makes sense
 mod half_open; // how it probes
 mod name; // who it is
 mod snapshot; // how it looks from outside

@@ -2,10 +2,7 @@
 
 use std::{mem, thread, time::Duration};
 
-use super::{
-    circuit::{Circuit, Ticket},
-    machine::Ending,
-};
+use super::{circuit::Circuit, core::Ticket, plan::Ending};
 use crate::outcome::Outcome;
 
 /// The right to make one call, and the duty to say how it ended.

@@ -84,7 +84,7 @@ where
     Fut: Future<Output = ControlFlow<(), Outcome>>,
 {
     // A period is over by then, and an interval of nothing would only spin.
-    let interval = interval.min(circuit.half_open_timeout()).max(Duration::from_millis(1));
+    let interval = interval.min(circuit.core().half_open_timeout()).max(Duration::from_millis(1));
     let mut pause = false;
     loop {
         // Made before the state is read, so that no change falls between the two.
@@ -100,7 +100,7 @@ where
             _ if !before(changed, ready()).await => {}
             _ => match circuit.acquire() {
                 Ok(permit) => {
-                    let outcome = match timeout(circuit.half_open_timeout(), check()).await {
+                    let outcome = match timeout(circuit.core().half_open_timeout(), check()).await {
                         Ok(ControlFlow::Break(())) => return permit.ignored(),
                         Ok(ControlFlow::Continue(outcome)) => outcome,
                         Err(_) => Outcome::Failure,

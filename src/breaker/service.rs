@@ -10,7 +10,7 @@ use std::{
 
 use tower_service::Service;
 
-use super::{circuit::Circuit, error::BreakerError, future::ResponseFuture, machine::Ending, permit::OnPanic};
+use super::{circuit::Circuit, error::BreakerError, future::ResponseFuture, permit::OnPanic, plan::Ending};
 use crate::outcome::{Classify, Outcome};
 
 /// A service behind a [`Circuit`]; made by a [`CircuitBreakerLayer`](super::CircuitBreakerLayer).

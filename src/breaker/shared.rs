@@ -16,10 +16,12 @@ use std::{sync::PoisonError, time::Duration};
 
 use super::{
     cause::Cause,
-    machine::{Change, Machine, Plan, Refusal},
+    machine::Machine,
+    plan::Plan,
     snapshot::Snapshot,
     stripes::Stripes,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence},
+    told::{Change, Refusal},
     window::{Call, Counts, Length},
     word::{Control, Gate, Horizon, Run},
 };

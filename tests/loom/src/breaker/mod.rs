@@ -23,3 +23,9 @@ mod sync;
 mod window;
 #[path = "../../../../src/breaker/word.rs"]
 mod word;
+#[path = "../../../../src/breaker/plan.rs"]
+mod plan;
+#[path = "../../../../src/breaker/probes.rs"]
+mod probes;
+#[path = "../../../../src/breaker/told.rs"]
+mod told;

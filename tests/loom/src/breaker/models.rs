@@ -11,11 +11,13 @@ use loom::{model::Builder, sync::Arc, thread};
 
 use super::{
     half_open::HalfOpen,
-    machine::{ByHand, Ending, Plan, Refusal},
+    machine::ByHand,
     opening::Opening,
+    plan::{Ending, Plan},
     rules::{Rate, Rules, Trip},
     shared::Shared,
     snapshot::{Snapshot, State},
+    told::Refusal,
     window::{Call, Length},
     word::Gate,
 };

@@ -1,0 +1,234 @@
+//! What the handles of one circuit share: it reads the clock, asks the [seam](super::shared), and tells of changes.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, OnceLock,
+        atomic::{Ordering, fence},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use super::{
+    error::Rejected,
+    machine::{ByHand, Machine},
+    name::Name,
+    plan::{Ending, Plan},
+    shared::{Changes, Counted, Shared},
+    snapshot::{Snapshot, State},
+    stripes::Stripes,
+    threads,
+    told::{Change, Refusal},
+    word::{Control, Gate},
+};
+use crate::{
+    time::{Clock, Tick, WallClock, nanos},
+    trace::event,
+};
+
+/// What the handles share. It begins with what calls read, on a cache line that the count of handles is not on.
+#[repr(C, align(64))]
+pub(super) struct Core {
+    shared: Shared,
+    name: Name,
+    clock: Clock,
+    /// `None` where no response's wish is heard.
+    wall_clock: Option<WallClock>,
+    /// Made for the first who listens.
+    changed: OnceLock<Arc<Notify>>,
+}
+
+/// Admission to one call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    generation: u64,
+    /// Blank where nothing depends on how long the call takes.
+    started: Tick,
+}
+
+impl Core {
+    pub(super) fn new(name: Name, plan: Plan, clock: Clock, wall_clock: WallClock, stripes: usize) -> Self {
+        let wall_clock = (plan.opening.hint_max > 0).then_some(wall_clock);
+        Self { shared: Shared::new(plan, stripes), name, clock, wall_clock, changed: OnceLock::new() }
+    }
+
+    pub(super) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    #[inline]
+    pub(super) fn admit(&self) -> Result<Ticket, Rejected> {
+        let control = self.shared.control();
+        if control.gate().is_free() {
+            let started = if self.shared.plan().measures_latency() { self.clock.now() } else { Tick::default() };
+            return Ok(Ticket { generation: control.generation(), started });
+        }
+        self.admit_now(control)
+    }
+
+    #[cold]
+    fn admit_now(&self, control: Control) -> Result<Ticket, Rejected> {
+        let now = self.clock.now();
+        if let Some(refusal) = self.shared.refusal(control, now) {
+            return Err(self.rejected(refusal));
+        }
+        match self.step(now, |machine, plan| machine.admit(plan, now)) {
+            Ok(generation) => Ok(Ticket { generation, started: now }),
+            Err(refusal) => Err(self.rejected(refusal)),
+        }
+    }
+
+    /// Whether a call would be rejected; takes nothing.
+    #[inline]
+    pub(super) fn would_reject(&self) -> bool {
+        let control = self.shared.control();
+        // While closed, which is most of the time, it is not the clock's affair.
+        !control.gate().is_free() && self.would_reject_now(control)
+    }
+
+    #[cold]
+    fn would_reject_now(&self, control: Control) -> bool {
+        let now = self.clock.now();
+        if self.shared.would_refuse(control, now) {
+            return true;
+        }
+        self.step(now, |machine, plan| (!machine.would_admit(plan, now), None))
+    }
+
+    /// The rejection of a call that may not be made although no permit was refused.
+    #[cold]
+    pub(super) fn rejection(&self) -> Rejected {
+        let now = self.clock.now();
+        if let Some(refusal) = self.shared.refusal(self.shared.control(), now) {
+            return self.rejected(refusal);
+        }
+        self.rejected(self.step(now, |machine, plan| (machine.refusal(plan, now), None)))
+    }
+
+    #[inline]
+    pub(super) fn settle(&self, ticket: Ticket, ending: Ending) {
+        self.settle_hinted(ticket, ending, None);
+    }
+
+    /// `hint` is how long a failed response asked to be left alone.
+    #[inline]
+    pub(super) fn settle_hinted(&self, ticket: Ticket, ending: Ending, hint: Option<Duration>) {
+        let Ticket { generation, started } = ticket;
+        let control = self.shared.control();
+        if control.generation() != generation {
+            return;
+        }
+        let (Gate::Counting | Gate::Noted, Some(stripes)) = (control.gate(), self.shared.stripes()) else {
+            return self.settle_under_lock(ticket, ending, hint);
+        };
+        let now = self.clock.now();
+        let Some(call) = self.shared.plan().call(ending, now.nanos_since(started)) else { return };
+        if let Some(counted) = self.shared.count(stripes, threads::number(), generation, call, now)
+            && control.gate() == Gate::Counting
+        {
+            self.judge(stripes, counted, generation, hint, now);
+        }
+    }
+
+    #[cold]
+    fn judge(&self, stripes: &Stripes, counted: Counted, generation: u64, hint: Option<Duration>, now: Tick) {
+        self.announce([self.shared.judge(stripes, counted, generation, hint, now), None]);
+    }
+
+    #[cold]
+    fn settle_under_lock(&self, Ticket { generation, started }: Ticket, ending: Ending, hint: Option<Duration>) {
+        let now = self.clock.now();
+        self.step(now, |machine, plan| {
+            let call = plan.call(ending, now.nanos_since(started));
+            ((), machine.settle(plan, generation, call, hint, now))
+        });
+    }
+
+    /// What dates in `Retry-After` are compared with, where that is heard.
+    #[inline]
+    pub(super) fn hint_clock(&self) -> Option<&WallClock> {
+        self.wall_clock.as_ref()
+    }
+
+    pub(super) fn snapshot(&self) -> Snapshot {
+        let (mut snapshot, changes) = self.shared.snapshot(self.clock.now());
+        self.announce(changes);
+        snapshot.retry_after = snapshot.retry_after.map(|span| Duration::from_nanos(self.waiting(nanos(span))));
+        snapshot
+    }
+
+    pub(super) fn set(&self, state: ByHand) {
+        self.step(self.clock.now(), |machine, _| ((), machine.set(state)));
+    }
+
+    pub(super) fn changed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
+        let changed = Arc::clone(self.changed.get_or_init(Arc::default)).notified_owned();
+        // Whoever listens reads the state after this, and who changed it looks for listeners after the other fence: of the
+        // two, one sees the other.
+        fence(Ordering::SeqCst);
+        changed
+    }
+
+    /// The longest that a half-open period lasts.
+    pub(super) fn half_open_timeout(&self) -> Duration {
+        self.shared.plan().half_open.timeout
+    }
+
+    /// Takes a step under the lock, and tells of the changes once it is free: whoever listens may call back.
+    fn step<T>(&self, now: Tick, step: impl FnOnce(&mut Machine, &Plan) -> (T, Option<Change>)) -> T {
+        let (answer, changes) = self.shared.step(now, step);
+        self.announce(changes);
+        answer
+    }
+
+    fn rejected(&self, refusal: Refusal) -> Rejected {
+        Rejected::new(self.name, Refusal { wait: self.waiting(refusal.wait), ..refusal })
+    }
+
+    /// The wait, in nanoseconds, after which the clock has reached the moment, however far it lags.
+    fn waiting(&self, span: u64) -> u64 {
+        if span == 0 { 0 } else { span.saturating_add(nanos(self.clock.resolution())) }
+    }
+
+    fn announce(&self, changes: Changes) {
+        for change in changes.into_iter().flatten() {
+            self.announce_one(change);
+        }
+    }
+
+    #[cold]
+    fn announce_one(&self, change: Change) {
+        let Change { from, to, trip } = change;
+        let (circuit, before) = (self.name.as_str(), from.as_str());
+        match trip.filter(|_| matches!(to, State::Open | State::Observing)) {
+            Some(trip) if to == State::Observing => {
+                let rule = trip.rule();
+                event!(
+                    WARN,
+                    "circuit would have opened",
+                    circuit = circuit,
+                    rule = rule,
+                    reason = format_args!("{trip}")
+                );
+            }
+            Some(trip) => {
+                let rule = trip.rule();
+                event!(
+                    WARN,
+                    "circuit opened",
+                    circuit = circuit,
+                    from = before,
+                    rule = rule,
+                    reason = format_args!("{trip}")
+                );
+            }
+            None => event!(INFO, "circuit changed", circuit = circuit, from = before, to = to.as_str()),
+        }
+        fence(Ordering::SeqCst);
+        if let Some(changed) = self.changed.get() {
+            changed.notify_waiters();
+        }
+    }
+}
