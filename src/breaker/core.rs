@@ -1,17 +1,9 @@
 //! What the handles of one circuit share: it reads the clock, asks the [seam](super::shared), and tells of changes.
 
-use std::{
-    future::Future,
-    sync::{
-        Arc, OnceLock,
-        atomic::{Ordering, fence},
-    },
-    time::Duration,
-};
-
-use tokio::sync::Notify;
+use std::{future::Future, time::Duration};
 
 use super::{
+    bell::Bell,
     error::Rejected,
     machine::{ByHand, Machine},
     name::Name,
@@ -36,8 +28,7 @@ pub(super) struct Core {
     clock: Clock,
     /// `None` where no response's wish is heard.
     wall_clock: Option<WallClock>,
-    /// Made for the first who listens.
-    changed: OnceLock<Arc<Notify>>,
+    changed: Bell,
 }
 
 /// Admission to one call.
@@ -51,7 +42,7 @@ pub(super) struct Ticket {
 impl Core {
     pub(super) fn new(name: Name, plan: Plan, clock: Clock, wall_clock: WallClock, stripes: usize) -> Self {
         let wall_clock = (plan.opening.hint_max > 0).then_some(wall_clock);
-        Self { shared: Shared::new(plan, stripes), name, clock, wall_clock, changed: OnceLock::new() }
+        Self { shared: Shared::new(plan, stripes), name, clock, wall_clock, changed: Bell::default() }
     }
 
     pub(super) fn name(&self) -> &Name {
@@ -164,11 +155,7 @@ impl Core {
     }
 
     pub(super) fn changed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
-        let changed = Arc::clone(self.changed.get_or_init(Arc::default)).notified_owned();
-        // Whoever listens reads the state after this, and who changed it looks for listeners after the other fence: of the
-        // two, one sees the other.
-        fence(Ordering::SeqCst);
-        changed
+        self.changed.listen()
     }
 
     /// The longest that a half-open period lasts.
@@ -226,9 +213,6 @@ impl Core {
             }
             None => event!(INFO, "circuit changed", circuit = circuit, from = before, to = to.as_str()),
         }
-        fence(Ordering::SeqCst);
-        if let Some(changed) = self.changed.get() {
-            changed.notify_waiters();
-        }
+        self.changed.ring();
     }
 }

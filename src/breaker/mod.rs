@@ -100,6 +100,7 @@ mod future; // the call under way
 mod permit; // says how it ended
 mod circuit; // the handle
 mod core; // what the handles share: reads the clock, and tells of changes
+mod bell; // wakes whoever waits for a change
 mod shared; // the one that synchronises
 mod stripes; // what happened lately, by time, without a lock
 mod word; // several numbers in one

@@ -7,6 +7,7 @@
 #![expect(dead_code, reason = "the models use a part of what they include")]
 
 mod breaker;
+mod stand_in;
 
 mod outcome {
     pub(crate) use portcullis::outcome::Outcome;

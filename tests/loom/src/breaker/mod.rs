@@ -1,5 +1,7 @@
 //! The seam and the core as they are, and the models.
 
+#[path = "../../../../src/breaker/bell.rs"]
+mod bell;
 #[path = "../../../../src/breaker/cause.rs"]
 mod cause;
 #[path = "../../../../src/breaker/half_open.rs"]

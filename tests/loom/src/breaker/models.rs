@@ -10,6 +10,7 @@ use std::{
 use loom::{model::Builder, sync::Arc, thread};
 
 use super::{
+    bell::Bell,
     half_open::HalfOpen,
     machine::ByHand,
     opening::Opening,
@@ -349,5 +350,52 @@ fn what_was_counted_before_an_outcome_is_told_is_seen_by_whoever_reads() {
                 assert!(failures < calls && calls <= 2, "{failures} of {calls}");
             }
         });
+    });
+}
+
+/// Whoever listens sees the change or is woken by it, with a bell that may be `made` before.
+fn listening_against_transition(name: &str, made: bool) {
+    search(name, move || {
+        let shared = circuit(Rules { consecutive_failures: NonZero::new(1), ..rules() });
+        let bell = Arc::new(Bell::default());
+        if made {
+            drop(bell.listen());
+        }
+        let listener = {
+            let (shared, bell) = (Arc::clone(&shared), Arc::clone(&bell));
+            thread::spawn(move || {
+                let heard = bell.listen();
+                // As a service's readiness does: without the lock.
+                (shared.control().gate(), heard)
+            })
+        };
+        shared.step(at(0), |machine, _| ((), machine.set(ByHand::ForcedOpen)));
+        bell.ring();
+        let (seen, heard) = listener.join().unwrap();
+        assert!(seen != Gate::Counting || heard.is_heard(), "it would wait for what has happened");
+    });
+}
+
+#[test]
+fn no_wake_up_is_lost_by_the_first_who_listens() {
+    listening_against_transition("the first listener against transition", false);
+}
+
+#[test]
+fn no_wake_up_is_lost_by_those_who_follow() {
+    listening_against_transition("a later listener against transition", true);
+}
+
+#[test]
+fn two_who_listen_first_hear_the_same_bell() {
+    search("two first listeners against transition", || {
+        let bell = Arc::new(Bell::default());
+        let listeners = [(); 2].map(|()| {
+            let bell = Arc::clone(&bell);
+            thread::spawn(move || bell.listen())
+        });
+        let heard = listeners.map(|listener| listener.join().unwrap());
+        bell.ring();
+        assert!(heard.iter().all(|heard| heard.is_heard()));
     });
 }
