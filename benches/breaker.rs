@@ -22,7 +22,7 @@ use std::{
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
 use portcullis::{
     breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, HalfOpen, State},
-    time::Clock,
+    time::{Clock, ManualClock},
 };
 use tower::{Service, layer::Layer, service_fn};
 
@@ -82,13 +82,15 @@ impl Load {
     }
 }
 
+const WINDOW: Duration = Duration::from_secs(60);
+
 fn builder() -> CircuitBuilder {
     Circuit::builder("bench")
         .failure_rate(0.5)
         .slow_call(Duration::from_millis(1500))
         .slow_call_rate(0.5)
         .minimum_calls(100)
-        .window(Duration::from_secs(60))
+        .window(WINDOW)
         // Probes that can neither close the circuit nor use up its places while they are measured.
         .half_open(HalfOpen::permits(u32::MAX).successes(u32::MAX).timeout(Duration::from_secs(3600)))
 }
@@ -200,15 +202,27 @@ fn breaker(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// What a call costs with so many calls in the window already.
+/// What a call costs with so many calls in the window, which slides: it must not grow with them.
 fn occupancy(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("calls_in_window");
-    for calls in [60, 6_000, 60_000] {
-        let circuit = builder().build().expect("the settings are sound");
+    for calls in [60, 600, 6_000, 60_000] {
+        let clock = ManualClock::new();
+        let circuit = builder().clock(clock.clock()).build().expect("the settings are sound");
+        let mut results = Results { load: Load::Failing, turn: 0 };
+        // As many calls a minute, so that one leaves the window for each that comes.
+        let pause = WINDOW / calls;
+        let mut next = || {
+            clock.advance(pause);
+            let result = results.next();
+            circuit.call(|| black_box(result))
+        };
         for _ in 0..calls {
-            circuit.acquire().expect("closed").success();
+            next().ok();
         }
-        group.bench_function(calls.to_string(), |bencher| bencher.iter(|| circuit.call(|| black_box(Ok::<_, u32>(0)))));
+        group.bench_function(calls.to_string(), |bencher| bencher.iter(&mut next));
+        Load::Failing.check(&circuit);
+        let held = circuit.snapshot().calls;
+        assert!((u64::from(calls) * 9 / 10..=u64::from(calls)).contains(&held), "{held} of {calls}");
     }
     group.finish();
 }
