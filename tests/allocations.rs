@@ -64,6 +64,7 @@ fn allocated(circuit: &Circuit) -> (usize, usize) {
 
 fn main() {
     no_call_allocates();
+    nothing_is_kept_of_changes_that_nobody_hears_of();
     a_circuit_and_its_future_are_small();
 }
 
@@ -88,6 +89,17 @@ fn no_call_allocates() {
         let leaked = circuit.clone().leak();
         assert_eq!(allocated(&leaked), (0, 0), "leaked");
     }
+}
+
+fn nothing_is_kept_of_changes_that_nobody_hears_of() {
+    let circuit = builder().build().unwrap();
+    drop(circuit.subscribe());
+    let region = Region::new(ALLOCATOR);
+    for _ in 0..100 {
+        circuit.force_open();
+        circuit.reset();
+    }
+    assert_eq!(region.change().allocations, 0);
 }
 
 fn a_circuit_and_its_future_are_small() {

@@ -1,6 +1,10 @@
 //! The circuit as its users hold it: a handle to what all its handles [share](super::core).
 
-use std::{fmt, future::Future, sync::Arc};
+use std::{
+    fmt,
+    future::Future,
+    sync::{Arc, Weak},
+};
 
 use super::{
     core::Core,
@@ -11,6 +15,7 @@ use super::{
     plan::Ending,
     settings::CircuitBuilder,
     snapshot::Snapshot,
+    subscription::Subscription,
 };
 use crate::outcome::{Classify, Outcome, Results};
 
@@ -47,6 +52,29 @@ enum Handle {
     Leaked(&'static Core),
 }
 
+/// A handle that does not keep the circuit alive.
+#[derive(Clone)]
+pub(super) enum WeakCircuit {
+    Counted(Weak<Core>),
+    Leaked(&'static Core),
+}
+
+impl WeakCircuit {
+    /// The circuit, unless its last handle is gone.
+    pub(super) fn upgrade(&self) -> Option<Circuit> {
+        Some(Circuit(match self {
+            Self::Counted(core) => Handle::Counted(core.upgrade()?),
+            Self::Leaked(core) => Handle::Leaked(core),
+        }))
+    }
+}
+
+impl fmt::Debug for WeakCircuit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.upgrade(), f)
+    }
+}
+
 impl Circuit {
     /// Begins a circuit of this name, which rejections, events and metrics carry.
     pub fn builder(name: impl Into<Name>) -> CircuitBuilder {
@@ -79,6 +107,13 @@ impl Circuit {
                 Self(Handle::Leaked(leaked))
             }
             leaked @ Handle::Leaked(_) => Self(leaked),
+        }
+    }
+
+    pub(super) fn downgrade(&self) -> WeakCircuit {
+        match &self.0 {
+            Handle::Counted(core) => WeakCircuit::Counted(Arc::downgrade(core)),
+            Handle::Leaked(core) => WeakCircuit::Leaked(core),
         }
     }
 
@@ -197,6 +232,14 @@ impl Circuit {
     /// ```
     pub fn observe(&self) {
         self.core().set(ByHand::Observing);
+    }
+
+    /// Hears of every change of state from now on, with the rule that tripped and its figures.
+    ///
+    /// Nothing is kept for anybody until the first subscribes. Whoever hears of a change may call back into the circuit. A
+    /// half-open period that ends by its timeout is heard of when the circuit is next touched, since nobody watches it.
+    pub fn subscribe(&self) -> Subscription {
+        Subscription::new(self)
     }
 
     /// Waits for the next change of state.

@@ -5,6 +5,7 @@ use std::{future::Future, time::Duration};
 use super::{
     bell::Bell,
     error::Rejected,
+    log::Reader,
     machine::{ByHand, Machine},
     name::Name,
     plan::{Ending, Plan},
@@ -158,6 +159,27 @@ impl Core {
         self.changed.listen()
     }
 
+    pub(super) fn subscribe(&self) -> Reader {
+        self.step(self.clock.now(), |machine, _| (machine.log.subscribe(), None))
+    }
+
+    pub(super) fn unsubscribe(&self) {
+        self.step(self.clock.now(), |machine, _| (machine.log.unsubscribe(), None));
+    }
+
+    pub(super) fn read(&self, reader: &mut Reader) -> Option<Change> {
+        self.step(self.clock.now(), |machine, _| (machine.log.read(reader), None))
+    }
+
+    /// The state, and how long it lasts at most, where that is limited.
+    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only the metric asks"))]
+    pub(super) fn standing(&self) -> (State, Option<Duration>) {
+        let now = self.clock.now();
+        let (state, until) = self.step(now, |machine, _| ((machine.state(), machine.until()), None));
+        let left = matches!(state, State::Open | State::HalfOpen).then(|| self.waiting(until.nanos_since(now)));
+        (state, left.map(Duration::from_nanos))
+    }
+
     /// The longest that a half-open period lasts.
     pub(super) fn half_open_timeout(&self) -> Duration {
         self.shared.plan().half_open.timeout
@@ -187,9 +209,9 @@ impl Core {
 
     #[cold]
     fn announce_one(&self, change: Change) {
-        let Change { from, to, trip } = change;
+        let Change { from, to, tripped } = change;
         let (circuit, before) = (self.name.as_str(), from.as_str());
-        match trip.filter(|_| matches!(to, State::Open | State::Observing)) {
+        match tripped.filter(|_| matches!(to, State::Open | State::Observing)) {
             Some(trip) if to == State::Observing => {
                 let rule = trip.rule();
                 event!(
@@ -213,6 +235,13 @@ impl Core {
             }
             None => event!(INFO, "circuit changed", circuit = circuit, from = before, to = to.as_str()),
         }
+        self.changed.ring();
+    }
+}
+
+/// Whoever still waits for a change waits for nothing.
+impl Drop for Core {
+    fn drop(&mut self) {
         self.changed.ring();
     }
 }

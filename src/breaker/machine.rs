@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{
     cause::Cause,
+    log::Log,
     plan::Plan,
     probes::{Probes, Verdict},
     rules::Trip,
@@ -66,12 +67,21 @@ pub(super) struct Machine {
     opened: u64,
     /// Openings since the circuit was closed, less one.
     reopened: u32,
+    pub(super) log: Log,
 }
 
 impl Machine {
     pub(super) fn new(plan: &Plan) -> Self {
         let ledger = plan.counts_in_order().then(|| Box::new(Ledger { window: Window::new(plan.window), run: 0 }));
-        Self { phase: Phase::Closed, generation: 0, ledger, tripped: Cause::default(), opened: 0, reopened: 0 }
+        Self {
+            phase: Phase::Closed,
+            generation: 0,
+            ledger,
+            tripped: Cause::default(),
+            opened: 0,
+            reopened: 0,
+            log: Log::default(),
+        }
     }
 
     /// Half-open ⇒ open, where the period has ended without a verdict.
@@ -196,7 +206,7 @@ impl Machine {
             Phase::Observing { noted: false } => {
                 self.phase = Phase::Observing { noted: true };
                 self.tripped = trip.into();
-                Some(Change { from: State::Observing, to: State::Observing, trip: Some(trip) })
+                Some(Change { from: State::Observing, to: State::Observing, tripped: Some(trip) })
             }
             _ => None,
         }
@@ -255,14 +265,14 @@ impl Machine {
         let from = self.state();
         self.phase = phase;
         self.generation += 1;
-        Change { from, to: self.state(), trip: self.tripped.trip() }
+        Change { from, to: self.state(), tripped: self.tripped.trip() }
     }
 
     pub(super) const fn tripped(&self) -> Cause {
         self.tripped
     }
 
-    const fn state(&self) -> State {
+    pub(super) const fn state(&self) -> State {
         match self.phase {
             Phase::Closed => State::Closed,
             Phase::Open { .. } => State::Open,

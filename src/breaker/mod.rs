@@ -81,6 +81,11 @@
 //! # }).unwrap();
 //! ```
 //!
+//! # Watching
+//!
+//! [`Circuit::snapshot`] is the circuit now, [`Circuit::subscribe`] every change of its state, and `tracing` gets an event for
+//! each, with the rule that tripped and its figures. With the feature `metrics`, `report` keeps one gauge true.
+//!
 //! # What it costs
 //!
 //! Closed, a call loads one word that others seldom write, and counts in one that its thread shares with few: no lock and no
@@ -120,8 +125,15 @@ mod half_open; // how it probes
 mod name; // who it is
 mod snapshot; // how it looks from outside
 mod error; // what the caller is told
+mod log; // the latest changes
+mod subscription; // tells of them
+#[cfg(feature = "metrics")]
+mod report; // the state as a metric
 mod probe; // asks while it is not closed
 
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use self::report::report;
 pub use self::{
     circuit::Circuit,
     error::{BreakerError, Rejected},
@@ -135,4 +147,6 @@ pub use self::{
     service::CircuitBreaker,
     settings::CircuitBuilder,
     snapshot::{Snapshot, State},
+    subscription::Subscription,
+    told::Change,
 };

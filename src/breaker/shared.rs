@@ -206,7 +206,7 @@ impl Shared {
         let mut machine = self.lock();
         let change = machine.trip(&self.plan, generation, now, hint, (trip, counts));
         self.publish(&machine);
-        change
+        change.inspect(|change| machine.log.write(*change))
     }
 
     /// The stripes, where those count and not the machine.
@@ -221,10 +221,10 @@ impl Shared {
         step: impl FnOnce(&mut Machine, &Plan) -> (T, Option<Change>),
     ) -> (T, Changes) {
         let mut machine = self.lock();
-        let expired = machine.expire(&self.plan, now);
+        let expired = machine.expire(&self.plan, now).inspect(|change| machine.log.write(*change));
         let (answer, change) = step(&mut machine, &self.plan);
         self.publish(&machine);
-        (answer, [expired, change])
+        (answer, [expired, change.inspect(|change| machine.log.write(*change))])
     }
 
     pub(super) fn snapshot(&self, now: Tick) -> (Snapshot, Changes) {
