@@ -189,6 +189,10 @@ impl Core {
     }
 
     /// Takes a step under the lock, and tells of the changes once it is free: whoever listens may call back.
+    ///
+    /// Never a part of its callers, so that a rejection saves no registers for it.
+    #[cold]
+    #[inline(never)]
     fn step<T>(&self, now: Tick, step: impl FnOnce(&mut Machine, &Plan) -> (T, Option<Change>)) -> T {
         let (answer, changes) = self.shared.step(now, step);
         self.announce(changes);
