@@ -93,7 +93,7 @@ impl Core {
     }
 
     /// The rejection of a call that may not be made although no permit was refused.
-    #[cold]
+    #[inline]
     pub(super) fn rejection(&self) -> Rejected {
         let now = self.clock.now();
         if let Some(refusal) = self.shared.refusal(self.shared.control(), now) {
@@ -199,6 +199,7 @@ impl Core {
         answer
     }
 
+    #[inline]
     fn rejected(&self, refusal: Refusal) -> Rejected {
         Rejected::new(self.name, Refusal { wait: self.waiting(refusal.wait), ..refusal })
     }

@@ -86,6 +86,7 @@ impl Shared {
     }
 
     /// The refusal of a call that came when it was `control`; `None` where the lock has to be asked.
+    #[inline]
     pub(super) fn refusal(&self, control: Control, now: Tick) -> Option<Refusal> {
         let until = self.barred_until(control, now)?;
         let cause = Cause(self.words.cause.each_ref().map(|word| word.load(Ordering::Acquire)));
@@ -102,6 +103,7 @@ impl Shared {
         self.barred_until(control, now).is_some() && self.is_still(control)
     }
 
+    #[inline]
     fn barred_until(&self, control: Control, now: Tick) -> Option<Tick> {
         let until = Tick::from_nanos(self.words.until.load(Ordering::Acquire));
         (now < until && control.gate().is_barred()).then_some(until)
