@@ -27,8 +27,6 @@ pub(super) struct Core {
     shared: Shared,
     name: Name,
     clock: Clock,
-    /// Of the clock, in nanoseconds.
-    lag: u64,
     /// `None` where no response's wish is heard.
     wall_clock: Option<WallClock>,
     changed: Bell,
@@ -45,8 +43,7 @@ pub(super) struct Ticket {
 impl Core {
     pub(super) fn new(name: Name, plan: Plan, clock: Clock, wall_clock: WallClock, stripes: usize) -> Self {
         let wall_clock = (plan.opening.hint_max > 0).then_some(wall_clock);
-        let lag = nanos(clock.resolution());
-        Self { shared: Shared::new(plan, stripes), name, clock, lag, wall_clock, changed: Bell::default() }
+        Self { shared: Shared::new(plan, stripes), name, clock, wall_clock, changed: Bell::default() }
     }
 
     pub(super) fn name(&self) -> &Name {
@@ -206,7 +203,7 @@ impl Core {
 
     /// The wait, in nanoseconds, after which the clock has reached the moment, however far it lags.
     fn waiting(&self, span: u64) -> u64 {
-        if span == 0 { 0 } else { span.saturating_add(self.lag) }
+        if span == 0 { 0 } else { span.saturating_add(self.clock.lag()) }
     }
 
     fn announce(&self, changes: Changes) {

@@ -1,26 +1,32 @@
 //! The coarse clock of the systems that have one.
 
-use std::{sync::LazyLock, time::Duration};
+use std::sync::LazyLock;
 
 use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
 use super::Tick;
 
+/// It knows how far it lags, in nanoseconds: a rejection asks for that.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Coarse;
+pub(super) struct Coarse {
+    lag: u64,
+}
 
 impl Coarse {
-    pub(super) const SYSTEM: Option<Self> = Some(Self);
+    #[expect(clippy::unnecessary_wraps, reason = "other systems have none")]
+    pub(super) fn system() -> Option<Self> {
+        static LAG: LazyLock<u64> = LazyLock::new(|| nanos(clock_getres(ClockId::MonotonicCoarse)));
+        Some(Self { lag: *LAG })
+    }
 
     #[inline]
     pub(super) fn now(self) -> Tick {
         Tick::from_nanos(nanos(clock_gettime(ClockId::MonotonicCoarse)))
     }
 
-    pub(super) fn resolution(self) -> Duration {
-        static RESOLUTION: LazyLock<Duration> =
-            LazyLock::new(|| Duration::from_nanos(nanos(clock_getres(ClockId::MonotonicCoarse))));
-        *RESOLUTION
+    #[inline]
+    pub(super) const fn lag(self) -> u64 {
+        self.lag
     }
 }
 

@@ -90,8 +90,8 @@ impl Clock {
     /// Linux and FreeBSD have one. Elsewhere it is the precise one.
     #[cfg(feature = "breaker")]
     #[must_use]
-    pub const fn coarse() -> Self {
-        match Coarse::SYSTEM {
+    pub fn coarse() -> Self {
+        match Coarse::system() {
             Some(coarse) => Self(Source::Coarse(coarse)),
             None => Self::precise(),
         }
@@ -107,10 +107,16 @@ impl Clock {
     /// How far a reading may lag; zero where that is less than anybody can wait.
     #[must_use]
     pub fn resolution(&self) -> Duration {
+        Duration::from_nanos(self.lag())
+    }
+
+    /// The [`resolution`](Self::resolution) in nanoseconds.
+    #[inline]
+    pub(crate) fn lag(&self) -> u64 {
         match self.0 {
             #[cfg(feature = "breaker")]
-            Source::Coarse(coarse) => coarse.resolution(),
-            _ => Duration::ZERO,
+            Source::Coarse(coarse) => coarse.lag(),
+            _ => 0,
         }
     }
 

@@ -1,7 +1,5 @@
 //! Where the system has no coarse clock that could be read.
 
-use std::time::Duration;
-
 use super::Tick;
 
 /// There is none.
@@ -9,13 +7,15 @@ use super::Tick;
 pub(super) enum Coarse {}
 
 impl Coarse {
-    pub(super) const SYSTEM: Option<Self> = None;
+    pub(super) const fn system() -> Option<Self> {
+        None
+    }
 
     pub(super) const fn now(self) -> Tick {
         match self {}
     }
 
-    pub(super) const fn resolution(self) -> Duration {
+    pub(super) const fn lag(self) -> u64 {
         match self {}
     }
 }
