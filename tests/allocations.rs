@@ -1,8 +1,11 @@
-//! No call allocates, whatever the circuit's state: counted in a process of its own, with one thread.
+//! No call through the breaker allocates, whatever the circuit's state, and none that retry or its budget has to do with:
+//! counted in a process of its own, with one thread.
 
 use std::{
     alloc::System,
     convert::Infallible,
+    error::Error,
+    fmt,
     future::{Future, Ready, ready},
     pin::pin,
     task::{Context, Poll, Waker},
@@ -10,8 +13,10 @@ use std::{
 };
 
 use portcullis::{
+    BoxError,
     breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, HalfOpen, State},
     outcome::Outcome,
+    retry::{Backoff, Budget, RetryLayer, RetryPolicy},
     time::ManualClock,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -66,6 +71,7 @@ fn main() {
     no_call_allocates();
     nothing_is_kept_of_changes_that_nobody_hears_of();
     a_circuit_and_its_future_are_small();
+    no_call_under_retry_allocates();
 }
 
 fn no_call_allocates() {
@@ -118,3 +124,42 @@ fn a_circuit_and_its_future_are_small() {
     > as Service<()>>::Future;
     assert!(size_of::<Call>() <= 80, "{}", size_of::<Call>());
 }
+
+/// Successes, and failures that are tried again without a wait: a wait is a timer, which is part of the future.
+fn no_call_under_retry_allocates() {
+    let clock = ManualClock::new();
+    let budget = Budget::builder().share(0.5).clock(clock.clock()).build().unwrap();
+    let policy = || RetryPolicy::results().backoff(Backoff::constant(Duration::ZERO));
+    for policy in [policy(), policy().budget(budget.clone())] {
+        let inner = service_fn(|turn: u32| {
+            ready(if turn.is_multiple_of(10) { Err(BoxError::from(Nothing)) } else { Ok(turn) })
+        });
+        let mut service = RetryLayer::new(policy.build().unwrap()).layer(inner);
+        // A thread's generator of random numbers is made when it is first used.
+        rand::random::<f64>();
+        let region = Region::new(ALLOCATOR);
+        for turn in 0..1000 {
+            assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready());
+            let _ = poll_now(service.call(turn));
+            drop(budget.try_withdraw());
+            if let Some(taken) = budget.try_withdraw() {
+                taken.spend();
+            }
+            clock.advance(SECOND / 3);
+        }
+        let change = region.change();
+        assert_eq!((change.bytes_allocated, change.allocations), (0, 0));
+    }
+}
+
+/// An error that is boxed without memory.
+#[derive(Debug)]
+struct Nothing;
+
+impl fmt::Display for Nothing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nothing")
+    }
+}
+
+impl Error for Nothing {}

@@ -9,7 +9,7 @@ use http::{Request, Response};
 use log::Log;
 use portcullis::{
     BoxError,
-    retry::{Backoff, RetryLayer, RetryPolicy},
+    retry::{Backoff, Budget, RetryLayer, RetryPolicy},
 };
 use tower::{Layer, ServiceExt, service_fn};
 use tracing::Level;
@@ -25,6 +25,9 @@ async fn retries_and_giving_up_are_told() {
     let policy = RetryPolicy::http().deadline(Duration::from_secs(1)).build().unwrap();
     let hangs = service_fn(|_: Request<()>| std::future::pending::<Result<Response<()>, BoxError>>());
     RetryLayer::new(policy).layer(hangs).oneshot(Request::new(())).await.unwrap_err();
+    let empty = Budget::builder().share(0.0).reserve(0).build().unwrap();
+    let policy = RetryPolicy::http().budget(empty).build().unwrap();
+    RetryLayer::new(policy).layer(inner).oneshot(Request::new(())).await.unwrap();
     let told = log.take();
     let mut told = told.lines();
     let retrying = told.next().unwrap();
@@ -33,5 +36,7 @@ async fn retries_and_giving_up_are_told() {
     assert!(giving_up.contains(r#"giving up attempts=2 reason="exhausted""#), "{giving_up}");
     let cut = told.next().unwrap();
     assert!(cut.contains(r#"giving up attempts=1 reason="deadline""#), "{cut}");
+    let refused = told.next().unwrap();
+    assert!(refused.contains(r#"giving up attempts=1 reason="budget_exhausted""#), "{refused}");
     assert_eq!(told.next(), None);
 }

@@ -1,4 +1,4 @@
-//! The retry and `Retry-After` scenarios of `tests/data/scenarios.json`, on tokio's paused clock.
+//! The retry, `Retry-After` and budget scenarios of `tests/data/scenarios.json`, on tokio's paused clock.
 
 use std::{
     cell::RefCell,
@@ -14,7 +14,9 @@ use http::{HeaderMap, HeaderValue, Request, Response, header::RETRY_AFTER};
 use portcullis::{
     BoxError, ConfigError,
     outcome::retry_after,
-    retry::{Attempts, Backoff, Jitter, RetryError, RetryLayer, RetryPolicy, RetryPolicyBuilder, Stopped},
+    retry::{
+        Attempts, Backoff, Budget, Jitter, RetryError, RetryLayer, RetryPolicy, RetryPolicyBuilder, Stopped, Withdrawal,
+    },
     time::{Clock, Tick, UnixTime},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -30,9 +32,6 @@ const OUTSIDE: &[(&str, &str)] = &[
     ("CV01", "about the breaker"),
 ];
 
-/// Settings of theirs that this version does not have.
-const NOT_OURS: &[(&str, &str)] = &[("percent", "a budget is not part of this version")];
-
 #[tokio::test(start_paused = true)]
 async fn every_scenario_holds() {
     let file: Value = serde_json::from_str(include_str!("data/scenarios.json")).unwrap();
@@ -40,13 +39,16 @@ async fn every_scenario_holds() {
     for scenario in file["scenarios"].as_array().unwrap() {
         let id = scenario["id"].as_str().unwrap();
         let group = scenario["group"].as_str().unwrap();
-        let ours = matches!(group, "retry-backoff" | "retry-after" | "cancellation" | "config-validation");
+        let ours =
+            matches!(group, "retry-backoff" | "retry-after" | "retry-budget" | "cancellation" | "config-validation");
         if !ours || OUTSIDE.iter().any(|(outside, _)| *outside == id) {
             continue;
         }
         let config = &scenario["config"];
         let steps = scenario["steps"].as_array().unwrap();
-        if steps[0]["op"] == "attempt" {
+        if group == "retry-budget" {
+            budget_scenario(id, config, steps, &scenario["expect"]).await;
+        } else if steps[0]["op"] == "attempt" {
             let call = Call::new(id, config, steps);
             match steps.last().unwrap()["op"].as_str() {
                 Some("cancel") => call.cancel(&scenario["expect"]).await,
@@ -60,7 +62,7 @@ async fn every_scenario_holds() {
         }
         held += 1;
     }
-    assert_eq!(held, 24, "a scenario was added, or one no longer runs");
+    assert_eq!(held, 29, "a scenario was added, or one no longer runs");
 }
 
 // ===== steps that stand alone =====
@@ -80,9 +82,6 @@ async fn one(config: &Value, step: &Value, context: &str) {
             assert_eq!(Some(u64::from(attempts)), expected["attempts"].as_u64(), "{context}");
         }
         "build" => {
-            if step["config"].as_object().unwrap().keys().all(|key| NOT_OURS.iter().any(|(not, _)| not == key)) {
-                return;
-            }
             assert_eq!(Some(build(&step["config"]).is_ok()), expected["ok"].as_bool(), "{context}");
         }
         op => panic!("{context}: unknown operation {op}"),
@@ -301,6 +300,71 @@ fn status(out: &str) -> u16 {
     }
 }
 
+// ===== budgets =====
+
+async fn budget_scenario(id: &str, config: &Value, steps: &[Value], expected: &Value) {
+    let clock = Clock::tokio();
+    let budget = budget(config, &clock);
+    for step in steps {
+        let due = millis(&step["at"]).unwrap_or_default();
+        match step["op"].as_str().unwrap() {
+            op @ ("deposit" | "withdraw") => {
+                pause(due.saturating_sub(clock.now().since(Tick::default()))).await;
+                let count = step["n"].as_u64().unwrap();
+                if op == "deposit" {
+                    (0..count).for_each(|_| budget.record_request());
+                } else {
+                    let granted = (0..count).filter_map(|_| budget.try_withdraw()).map(Withdrawal::spend).count();
+                    assert_eq!(Some(granted as u64), step["expect"]["granted"].as_u64(), "{id} {step}");
+                }
+            }
+            "run" => {
+                // The event is a line of `tests/retry_events.rs`.
+                assert_eq!(expected["events"], Value::from(vec!["retry_budget_exhausted"]), "{id}");
+                let name = step["inner"].as_str().unwrap().strip_prefix("always ").unwrap();
+                let inner = service_fn(|()| ready(Err::<(), BoxError>(name.into())));
+                let policy = under(config, RetryPolicy::results(), &budget).build().unwrap();
+                let error = RetryLayer::new(policy).layer(inner).oneshot(()).await.unwrap_err();
+                assert_eq!(Some(u64::from(error.attempts())), expected["attempts"].as_u64(), "{id}");
+                assert_eq!(error.stopped(), Stopped::BudgetExhausted, "{id}");
+                assert_eq!(error.inner().unwrap().to_string(), expected["error"].as_str().unwrap(), "{id}");
+            }
+            "attempt" => {
+                let [attempt, cancel] = steps else { panic!("{id}: unknown steps") };
+                assert_eq!((&attempt["out"], &cancel["op"]), (&Value::from("F"), &Value::from("cancel")), "{id}");
+                let before = budget.left();
+                let inner = service_fn(|()| ready(Err::<(), BoxError>("failed".into())));
+                let policy = under(config, RetryPolicy::results(), &budget).build().unwrap();
+                let mut call = Box::pin(RetryLayer::new(policy).layer(inner).oneshot(()));
+                assert!(call.as_mut().now_or_never().is_none(), "{id}");
+                assert_eq!(budget.left(), before - 1, "{id}");
+                tokio::time::advance(millis(&cancel["at"]).unwrap()).await;
+                drop(call);
+                assert_eq!(Some(before - budget.left()), cancel["expect"]["tokens_used"].as_u64(), "{id}");
+                break;
+            }
+            op => panic!("{id}: unknown operation {op}"),
+        }
+    }
+    assert!(steps[0]["op"] == "run" || expected.as_object().unwrap().is_empty(), "{id}");
+}
+
+/// A minimum per second is the reserve of so many seconds.
+fn budget(config: &Value, clock: &Clock) -> Budget {
+    assert_eq!(config["type"], "token_bucket");
+    let window = millis(&config["ttl_ms"]).unwrap();
+    let reserve = config["min_per_sec"].as_u64().unwrap() * window.as_secs();
+    let share = config["percent"].as_f64().unwrap();
+    let builder = Budget::builder().share(share).reserve(u32::try_from(reserve).unwrap()).window(window);
+    builder.clock(clock.clone()).build().unwrap()
+}
+
+fn under<C, P>(config: &Value, policy: RetryPolicyBuilder<C, P>, budget: &Budget) -> RetryPolicyBuilder<C, P> {
+    let wait = millis(&config["backoff_ms"]).unwrap_or_default();
+    let attempts = u32::try_from(config["max_attempts"].as_u64().unwrap()).unwrap();
+    policy.max_attempts(attempts).backoff(Backoff::constant(wait)).budget(budget.clone())
+}
+
 // ===== settings =====
 
 fn backoff(config: &Value) -> Backoff {
@@ -343,6 +407,7 @@ fn build(config: &Value) -> Result<(), ConfigError> {
                 let second = Duration::from_secs(1);
                 policy.backoff(Backoff::exponential(second, second).factor(value.as_f64().unwrap()))
             }
+            "percent" => policy.budget(Budget::builder().share(value.as_f64().unwrap()).build()?),
             _ => panic!("unknown setting {key}"),
         };
     }

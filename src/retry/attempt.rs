@@ -93,6 +93,8 @@ pub enum Stopped {
     Deadline,
     /// The service asked for a longer wait than `retry_after_max`.
     HintTooLong,
+    /// The [`Budget`](super::Budget) had no retry left.
+    BudgetExhausted,
     /// The inner service failed to become ready.
     NotReady,
 }
@@ -107,6 +109,7 @@ impl Stopped {
             Self::NotRepeatable => "not_repeatable",
             Self::Deadline => "deadline",
             Self::HintTooLong => "hint_too_long",
+            Self::BudgetExhausted => "budget_exhausted",
             Self::NotReady => "not_ready",
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Backoff, CopyWith, RetryPolicy,
+    Backoff, Budget, CopyWith, RetryPolicy,
     policy::{Session, Settings},
 };
 use crate::{ConfigError, outcome::Http, time::WallClock};
@@ -42,6 +42,7 @@ impl<C, P> RetryPolicyBuilder<C, P> {
             retry_after_max: Duration::from_secs(30),
             hint_jitter: 0.1,
             non_idempotent: false,
+            budget: None,
             wall_clock: WallClock::system(),
             random: rand::random::<f64>,
         };
@@ -90,6 +91,30 @@ impl<C, P> RetryPolicyBuilder<C, P> {
     /// Only for services that can tell a repetition: a `POST` whose answer got lost has been executed.
     pub fn retry_non_idempotent(mut self) -> Self {
         self.settings.non_idempotent = true;
+        self
+    }
+
+    /// What retries may add to the load; they are not limited by a budget unless set.
+    ///
+    /// The budget is shared with whoever has a clone of it, and each of this policy's own clones has.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use portcullis::{BoxError, retry::{Attempts, Budget, RetryLayer, RetryPolicy, Stopped}};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+    /// let budget = Budget::builder().share(0.2).reserve(1).build()?;
+    /// let policy = RetryPolicy::http().max_attempts(5).budget(budget).build()?;
+    /// let down = service_fn(async |_: Request<()>| Ok::<_, BoxError>(Response::builder().status(503).body(())?));
+    /// let response = RetryLayer::new(policy).layer(down).oneshot(Request::new(())).await.map_err(BoxError::from)?;
+    /// let attempts = response.extensions().get::<Attempts>().unwrap();
+    /// assert_eq!((attempts.count(), attempts.stopped()), (2, Some(Stopped::BudgetExhausted)));
+    /// # Ok::<(), BoxError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn budget(mut self, budget: Budget) -> Self {
+        self.settings.budget = Some(budget);
         self
     }
 

@@ -10,7 +10,7 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{CopyRequest, Protocol, RetryError, RetryPolicy, Stopped, policy::Next};
+use super::{CopyRequest, Protocol, RetryError, RetryPolicy, Stopped, Withdrawal, policy::Next};
 use crate::{
     outcome::Retryable,
     time::{Sleep, sleep},
@@ -26,6 +26,8 @@ pin_project! {
         pub(super) state: State<S::Future>,
         // What the next attempt needs; none where the running one is the last.
         pub(super) again: Option<Again<S, Req>>,
+        // What the budget gave for that attempt. Dropped before it is made, it goes back.
+        pub(super) taken: Option<Withdrawal>,
         #[pin]
         pub(super) cut: Option<Sleep>,
         pub(super) policy: RetryPolicy<C, P>,
@@ -73,7 +75,8 @@ where
                     let Poll::Ready(result) = future.poll(cx) else { break };
                     match this.policy.next(result.as_ref(), this.again.is_some()) {
                         Next::Finish(stopped) => return Poll::Ready(this.policy.answer(result, stopped)),
-                        Next::Retry { wait } => {
+                        Next::Retry { wait, taken } => {
+                            *this.taken = taken;
                             // What the attempt held is let go before the wait begins: its response, and its place.
                             this.state.set(State::Readying);
                             drop(result);
@@ -98,13 +101,18 @@ where
                     let again = this.again.as_mut().expect(AGAIN);
                     let Poll::Ready(readiness) = again.service.poll_ready(cx) else { break };
                     if let Err(error) = readiness {
+                        *this.taken = None;
                         return Poll::Ready(this.policy.answer(Err(error), Some(Stopped::NotReady)));
                     }
                     // The task may have been woken late, or readiness may have come late: the timer would not know yet.
                     if this.policy.is_late() {
+                        *this.taken = None;
                         return Poll::Ready(Err(this.policy.cut()));
                     }
                     let Again { mut service, mut request } = this.again.take().expect(AGAIN);
+                    if let Some(taken) = this.taken.take() {
+                        taken.spend();
+                    }
                     let copy = this.policy.send(&mut request);
                     this.state.set(State::Calling { future: service.call(request) });
                     *this.again = copy.map(|request| Again { service, request });
@@ -112,7 +120,10 @@ where
             }
         }
         match this.cut.as_pin_mut() {
-            Some(cut) => cut.poll(cx).map(|()| Err(this.policy.cut())),
+            Some(cut) => cut.poll(cx).map(|()| {
+                *this.taken = None;
+                Err(this.policy.cut())
+            }),
             None => Poll::Pending,
         }
     }

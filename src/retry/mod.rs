@@ -1,7 +1,8 @@
 //! Retries: tries again what may succeed the next time, and knows when to stop.
 //!
 //! Use it for calls that fail now and then for reasons that pass by themselves, and that do no harm when they arrive twice.
-//! Put a [circuit breaker](crate::breaker) inside: retries mend a short fault, and multiply the load of a long one.
+//! Retries mend a short fault, and multiply the load of a long one: give them a [`Budget`], and put a
+//! [circuit breaker](crate::breaker) inside.
 //!
 //! ```
 //! use std::time::Duration;
@@ -49,6 +50,7 @@
 //!    [`retry_non_idempotent`](RetryPolicyBuilder::retry_non_idempotent) was chosen; and it could be copied.
 //! 4. The next wait ends before the [`deadline`](RetryPolicyBuilder::deadline), and the server asks for no more than
 //!    [`retry_after_max`](RetryPolicyBuilder::retry_after_max).
+//! 5. The [`Budget`], where there is one, has a retry left. It is asked last, so that what is not going to be made costs nothing.
 //!
 //! Otherwise the caller gets the last response as it is, with [`Attempts`] in its extensions, or the last error in a
 //! [`RetryError`].
@@ -82,7 +84,8 @@
 //! # What it costs
 //!
 //! A call that succeeds copies its request (unless it is its only attempt), clones the inner service and the policy's plain
-//! data, and puts two marks into HTTP extensions. No box and no task; a clock and a timer only where there is a deadline.
+//! data, and puts two marks into HTTP extensions. No box and no task; a clock and a timer only where there is a deadline. A
+//! [`Budget`] costs a reference and one addition.
 //!
 //! # Panics
 //!
@@ -91,14 +94,14 @@
 //! # What it does not do
 //!
 //! It does not copy a body that is no `Clone`: such a request needs [`copy_with`](RetryPolicyBuilder::copy_with). It judges
-//! a response by its head, so an error in the body that follows is not seen: read the body inside if it matters. It does not
-//! limit what share of the load retries make up: that is what the circuit inside is for.
+//! a response by its head, so an error in the body that follows is not seen: read the body inside if it matters.
 
 mod layer; // what the user stacks
 mod service; // the first attempt
 mod future; // the others
 mod policy; // what follows an attempt
 mod backoff; // how long to wait
+mod budget; // how many there may be
 mod protocol; // what may be repeated, and where marks go
 mod attempt; // the marks
 mod builder; // what the user chose
@@ -108,6 +111,7 @@ mod tower; // the same for tower's own service
 pub use self::{
     attempt::{Attempt, Attempts, Cause, Stopped},
     backoff::{Backoff, Jitter},
+    budget::{Budget, BudgetBuilder, Withdrawal},
     builder::RetryPolicyBuilder,
     error::{DeadlineExceeded, RetryError},
     future::ResponseFuture,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    Attempt, Attempts, Backoff, Cause, CopyRequest, Protocol, RetryError, RetryPolicyBuilder, Stopped, backoff,
+    Attempt, Attempts, Backoff, Budget, Cause, CopyRequest, Protocol, RetryError, RetryPolicyBuilder, Stopped,
+    Withdrawal, backoff,
 };
 use crate::{
     outcome::{Http, Outcome, Results, Retryable},
@@ -28,6 +29,7 @@ pub(super) struct Settings {
     pub(super) retry_after_max: Duration,
     pub(super) hint_jitter: f64,
     pub(super) non_idempotent: bool,
+    pub(super) budget: Option<Budget>,
     pub(super) wall_clock: WallClock,
     pub(super) random: fn() -> f64,
 }
@@ -38,12 +40,18 @@ pub(super) struct Session {
     pub(super) attempts: u32,
     backoff: Duration,
     cause: Option<Cause>,
+    /// Whether the budget knows of it.
+    counted: bool,
     pub(super) deadline: Option<Instant>,
 }
 
 /// What follows a finished attempt.
 pub(super) enum Next {
-    Retry { wait: Duration },
+    /// `taken` is given back unless the attempt is made.
+    Retry {
+        wait: Duration,
+        taken: Option<Withdrawal>,
+    },
     Finish(Option<Stopped>),
 }
 
@@ -113,7 +121,12 @@ impl<C, P> RetryPolicy<C, P> {
         C: Retryable<Res, Err>,
         P: Protocol<Req, Res>,
     {
-        if !self.classify.is_retryable(result) {
+        let retryable = self.classify.is_retryable(result);
+        // A circuit's rejection is an error that is not worth a retry: it was never sent, and earns none.
+        if retryable || result.is_ok() {
+            self.count_request();
+        }
+        if !retryable {
             let failed = result.is_err() || self.classify.classify(result) != Outcome::Success;
             return Next::Finish(failed.then_some(Stopped::NotRetryable));
         }
@@ -128,8 +141,10 @@ impl<C, P> RetryPolicy<C, P> {
         self.session.backoff = self.settings.backoff.delay(self.session.attempts, self.session.backoff, random);
         let hint = self.classify.retry_after(result, self.settings.wall_clock.now());
         let left = self.session.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(now()));
-        match self.settings.wait(self.session.backoff, hint, left, random) {
-            Ok(wait) => {
+        // The budget is asked last: what is not going to be made costs nothing.
+        let wait = self.settings.wait(self.session.backoff, hint, left, random);
+        match wait.and_then(|wait| Ok((wait, self.settings.withdraw()?))) {
+            Ok((wait, taken)) => {
                 let cause = result.map_or(Cause::Error, |response| self.protocol.cause(response));
                 event!(
                     DEBUG,
@@ -139,9 +154,19 @@ impl<C, P> RetryPolicy<C, P> {
                     cause = format_args!("{cause}"),
                 );
                 self.session.cause = Some(cause);
-                Next::Retry { wait }
+                Next::Retry { wait, taken }
             }
             Err(stopped) => Next::Finish(Some(stopped)),
+        }
+    }
+
+    /// Counts the request where there is a budget: once, when its first attempt has ended.
+    fn count_request(&mut self) {
+        if let Some(budget) = &self.settings.budget
+            && !self.session.counted
+        {
+            self.session.counted = true;
+            budget.record_request();
         }
     }
 
@@ -153,7 +178,8 @@ impl<C, P> RetryPolicy<C, P> {
     }
 
     /// The error of an attempt that the deadline cut.
-    pub(super) fn cut<Err>(&self) -> RetryError<Err> {
+    pub(super) fn cut<Err>(&mut self) -> RetryError<Err> {
+        self.count_request();
         self.tell(Some(Stopped::Deadline));
         RetryError::new(self.session.attempts, Stopped::Deadline, None)
     }
@@ -189,6 +215,12 @@ impl<C, P> RetryPolicy<C, P> {
 }
 
 impl Settings {
+    /// Takes a retry from the budget; nothing where there is none.
+    fn withdraw(&self) -> Result<Option<Withdrawal>, Stopped> {
+        let Some(budget) = &self.budget else { return Ok(None) };
+        budget.try_withdraw().map(Some).ok_or(Stopped::BudgetExhausted)
+    }
+
     /// How long to wait, with `left` until the deadline, or why not to.
     fn wait(
         &self,

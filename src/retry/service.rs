@@ -49,6 +49,6 @@ where
         let state = State::Calling { future: self.inner.call(request) };
         let again = copy.map(|request| Again { service: self.inner.clone(), request });
         let cut = policy.session.deadline.map(sleep_until);
-        ResponseFuture { state, again, cut, policy }
+        ResponseFuture { state, again, taken: None, cut, policy }
     }
 }

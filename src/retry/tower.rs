@@ -3,12 +3,12 @@
 use std::{
     future::Future,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use pin_project_lite::pin_project;
 
-use super::{CopyRequest, Protocol, RetryPolicy, policy::Next};
+use super::{CopyRequest, Protocol, RetryPolicy, Withdrawal, policy::Next};
 use crate::{
     outcome::Retryable,
     time::{Sleep, sleep},
@@ -20,6 +20,9 @@ use crate::{
 /// * A running attempt is not cut at the deadline; no wait that would reach it is begun, as here.
 /// * The last attempt, and one that cannot be repeated, is not shown to the policy: its response carries no
 ///   [`Attempts`](super::Attempts), and an error never does.
+/// * A request that is not to be repeated is not shown to the policy at all, and earns no retry in a
+///   [`Budget`](super::Budget). A retry is paid for when its wait is over; one that is dropped while its service becomes
+///   ready does not get it back.
 impl<C, P, Req, Res, Err> tower::retry::Policy<Req, Res, Err> for RetryPolicy<C, P>
 where
     C: Retryable<Res, Err>,
@@ -30,10 +33,10 @@ where
     fn retry(&mut self, request: &mut Req, result: &mut Result<Res, Err>) -> Option<Wait> {
         self.session.attempts = self.session.attempts.max(1);
         match self.next(result.as_ref(), true) {
-            Next::Retry { wait } => {
+            Next::Retry { wait, taken } => {
                 self.session.attempts = self.session.attempts.saturating_add(1);
                 self.mark_request(request);
-                Some(Wait { sleep: (!wait.is_zero()).then(|| sleep(wait)) })
+                Some(Wait { sleep: (!wait.is_zero()).then(|| sleep(wait)), taken })
             }
             Next::Finish(stopped) => {
                 self.tell(stopped);
@@ -60,6 +63,8 @@ pin_project! {
     pub struct Wait {
         #[pin]
         sleep: Option<Sleep>,
+        // Dropped before the end of the wait, it goes back to the budget.
+        taken: Option<Withdrawal>,
     }
 }
 
@@ -67,6 +72,13 @@ impl Future for Wait {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.project().sleep.as_pin_mut().map_or(Poll::Ready(()), |sleep| sleep.poll(cx))
+        let this = self.project();
+        if let Some(sleep) = this.sleep.as_pin_mut() {
+            ready!(sleep.poll(cx));
+        }
+        if let Some(taken) = this.taken.take() {
+            taken.spend();
+        }
+        Poll::Ready(())
     }
 }

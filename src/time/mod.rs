@@ -34,7 +34,7 @@ mod wall;
 
 #[cfg(any(test, feature = "test-util"))]
 pub use self::manual::{ManualClock, ManualWallClock};
-#[cfg(feature = "breaker")]
+#[cfg(any(feature = "breaker", feature = "retry"))]
 pub(crate) use self::monotonic::nanos;
 #[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
 pub(crate) use self::tokio::*;

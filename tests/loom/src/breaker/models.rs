@@ -1,13 +1,8 @@
 //! Each model is a race that the seam has to survive, in every order in which its threads can step.
 
-use std::{
-    env,
-    num::NonZero,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{num::NonZero, sync::atomic::Ordering, time::Duration};
 
-use loom::{model::Builder, sync::Arc, thread};
+use loom::{sync::Arc, thread};
 
 use super::{
     bell::Bell,
@@ -22,7 +17,7 @@ use super::{
     window::{Call, Length},
     word::Gate,
 };
-use crate::time::Tick;
+use crate::{search, time::Tick};
 
 /// A bucket takes one of these: the window of two buckets takes two.
 const BUCKET: u64 = 1_000_000;
@@ -31,23 +26,6 @@ const HALF_OPEN_TIMEOUT: u64 = 100 * BUCKET;
 
 const OK: Call = Call { failed: false, slow: false, nanos: 0 };
 const FAILED: Call = Call { failed: true, slow: false, nanos: 0 };
-
-fn search(name: &str, model: impl Fn() + Send + Sync + 'static) {
-    static PERMUTATIONS: AtomicUsize = AtomicUsize::new(0);
-    let mut builder = Builder::new();
-    if env::var_os("LOOM_MAX_PREEMPTIONS").is_none() {
-        builder.preemption_bound = Some(3);
-    }
-    builder.max_branches = 20_000;
-    let before = PERMUTATIONS.load(Ordering::Relaxed);
-    let preemptions = builder.preemption_bound;
-    builder.check(move || {
-        PERMUTATIONS.fetch_add(1, Ordering::Relaxed);
-        model();
-    });
-    let searched = PERMUTATIONS.load(Ordering::Relaxed) - before;
-    println!("{name}: about {searched} interleavings, preemptions at most {preemptions:?}");
-}
 
 fn rules() -> Rules {
     Rules {
@@ -65,14 +43,7 @@ fn circuit(rules: Rules) -> Arc<Shared> {
         rules,
         window: Length::Time(Duration::from_nanos(2 * BUCKET)),
         slow_call: u64::MAX,
-        opening: Opening {
-            first: OPEN_FOR,
-            growth: 1.0,
-            longest: OPEN_FOR,
-            jitter: 0.0,
-            hint_max: 0,
-            random: || 0.0,
-        },
+        opening: Opening { first: OPEN_FOR, growth: 1.0, longest: OPEN_FOR, jitter: 0.0, hint_max: 0, random: || 0.0 },
         half_open: HalfOpen::permits(1).timeout(Duration::from_nanos(HALF_OPEN_TIMEOUT)),
     };
     Arc::new(Shared::new(plan, 2))
