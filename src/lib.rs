@@ -84,6 +84,8 @@ mod config;
 mod copy;
 pub mod fallback;
 pub mod outcome;
+#[cfg(any(feature = "bearer", feature = "retry"))]
+mod replay;
 #[cfg(feature = "retry")]
 pub mod retry;
 #[cfg(feature = "signature")]

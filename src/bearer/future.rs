@@ -16,7 +16,7 @@ use super::{
     BearerError, NoToken, Token,
     cache::{Cache, Usable, Waiting},
 };
-use crate::{BoxError, copy::CopyRequest, trace::event};
+use crate::{BoxError, copy::CopyRequest, replay::reclaim, trace::event};
 
 pin_project! {
     /// The response of a [`Bearer`](super::Bearer) service.
@@ -163,7 +163,10 @@ where
                     if response.status() != StatusCode::UNAUTHORIZED {
                         return Poll::Ready(Ok(response));
                     }
-                    let repeat = this.again.is_some() && this.cache.refused(*this.generation);
+                    let repeat = this.again.as_ref().is_some_and(|again| {
+                        // Last, since the refused call reads no more of a body that can be sent again.
+                        this.cache.refused(*this.generation) && reclaim(again.request.extensions())
+                    });
                     event!(DEBUG, "token refused", generation = *this.generation, repeat = repeat);
                     let Some(again) = this.again.as_mut().filter(|_| repeat) else { return Poll::Ready(Ok(response)) };
                     // The refused call lets go of what it holds before the next token is waited for.

@@ -55,7 +55,8 @@
 //!   the first where the last such fetch is not yet [`refusal_pause`](BearerBuilder::refusal_pause) ago: a server that refuses
 //!   every token does not make every request fetch one.
 //!
-//! A request with a body that is not `Clone` needs [`copy_with`](BearerBuilder::copy_with), and may go without a repeat.
+//! A request with a body that is not `Clone` needs a [`ReplayLayer`] outside, which keeps what is sent up to a cap, or
+//! [`copy_with`](BearerBuilder::copy_with), and may go without a repeat.
 //!
 //! # When there is none
 //!
@@ -106,4 +107,7 @@ pub use self::{
     service::Bearer,
     token::Token,
 };
-pub use crate::copy::CopyRequest;
+pub use crate::{
+    copy::CopyRequest,
+    replay::{NotReplayed, Replay, ReplayBody, ReplayError, ReplayLayer},
+};

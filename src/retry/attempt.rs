@@ -87,7 +87,8 @@ pub enum Stopped {
     NotRetryable,
     /// All attempts were used up.
     Exhausted,
-    /// The request must not be repeated, or could not be copied.
+    /// The request must not be repeated, or could not be copied, or its body outgrew what a
+    /// [`ReplayLayer`](super::ReplayLayer) keeps.
     NotRepeatable,
     /// The next wait would have reached the deadline, or the deadline cut an attempt or the wait for readiness.
     Deadline,

@@ -73,7 +73,7 @@ where
             match this.state.as_mut().project() {
                 StateProj::Calling { future } => {
                     let Poll::Ready(result) = future.poll(cx) else { break };
-                    match this.policy.next(result.as_ref(), this.again.is_some()) {
+                    match this.policy.next(result.as_ref(), this.again.as_ref().map(|again| &again.request)) {
                         Next::Finish(stopped) => return Poll::Ready(this.policy.answer(result, stopped)),
                         Next::Retry { wait, taken } => {
                             *this.taken = taken;

@@ -47,7 +47,8 @@
 //! 1. Its result is [`Retryable`](crate::outcome::Retryable). A rejection by an open circuit is not.
 //! 2. It was not the last of [`max_attempts`](RetryPolicyBuilder::max_attempts), which count the first.
 //! 3. Its request may be repeated: over HTTP it is idempotent by its method, or has an `Idempotency-Key`, or
-//!    [`retry_non_idempotent`](RetryPolicyBuilder::retry_non_idempotent) was chosen; and it could be copied.
+//!    [`retry_non_idempotent`](RetryPolicyBuilder::retry_non_idempotent) was chosen; and it could be copied, and the copy
+//!    can still be sent: a body that a [`ReplayLayer`] keeps may have outgrown its cap.
 //! 4. The next wait ends before the [`deadline`](RetryPolicyBuilder::deadline), and the server asks for no more than
 //!    [`retry_after_max`](RetryPolicyBuilder::retry_after_max).
 //! 5. The [`Budget`], where there is one, has a retry left. It is asked last, so that what is not going to be made costs nothing.
@@ -93,8 +94,9 @@
 //!
 //! # What it does not do
 //!
-//! It does not copy a body that is no `Clone`: such a request needs [`copy_with`](RetryPolicyBuilder::copy_with). It judges
-//! a response by its head, so an error in the body that follows is not seen: read the body inside if it matters.
+//! It does not copy a body that is no `Clone`: such a request needs a [`ReplayLayer`] outside, which keeps what is sent up to a
+//! cap, or [`copy_with`](RetryPolicyBuilder::copy_with). It judges a response by its head, so an error in the body that follows is
+//! not seen: read the body inside if it matters.
 
 mod layer; // what the user stacks
 mod service; // the first attempt
@@ -121,4 +123,7 @@ pub use self::{
     service::Retry,
     tower::Wait,
 };
-pub use crate::copy::CopyRequest;
+pub use crate::{
+    copy::CopyRequest,
+    replay::{NotReplayed, Replay, ReplayBody, ReplayError, ReplayLayer},
+};

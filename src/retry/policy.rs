@@ -115,8 +115,8 @@ impl<C, P> RetryPolicy<C, P> {
         if repeatable { self.protocol.copy(request) } else { None }
     }
 
-    /// Judges a finished attempt; `copied` says whether there is a request to send again.
-    pub(super) fn next<Req, Res, Err>(&mut self, result: Result<&Res, &Err>, copied: bool) -> Next
+    /// Judges a finished attempt; `copy` is the request to send again, if there is one.
+    pub(super) fn next<Req, Res, Err>(&mut self, result: Result<&Res, &Err>, copy: Option<&Req>) -> Next
     where
         C: Retryable<Res, Err>,
         P: Protocol<Req, Res>,
@@ -133,9 +133,7 @@ impl<C, P> RetryPolicy<C, P> {
         if self.session.attempts >= self.settings.max_attempts {
             return Next::Finish(Some(Stopped::Exhausted));
         }
-        if !copied {
-            return Next::Finish(Some(Stopped::NotRepeatable));
-        }
+        let Some(copy) = copy else { return Next::Finish(Some(Stopped::NotRepeatable)) };
         let random = (self.settings.random)();
         // The growth goes on where a hint takes a wait's place.
         self.session.backoff = self.settings.backoff.delay(self.session.attempts, self.session.backoff, random);
@@ -144,6 +142,8 @@ impl<C, P> RetryPolicy<C, P> {
         // The budget is asked last: what is not going to be made costs nothing.
         let wait = self.settings.wait(self.session.backoff, hint, left, random);
         match wait.and_then(|wait| Ok((wait, self.settings.withdraw()?))) {
+            // Only this comes later, since a yes ends what was sent before; where it is no, the budget gets back what it gave.
+            Ok(_) if !self.protocol.reclaim(copy) => Next::Finish(Some(Stopped::NotRepeatable)),
             Ok((wait, taken)) => {
                 let cause = result.map_or(Cause::Error, |response| self.protocol.cause(response));
                 event!(

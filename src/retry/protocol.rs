@@ -3,7 +3,10 @@
 use http::{Method, Request, Response};
 
 use super::{Attempt, Attempts, Cause, CopyRequest};
-use crate::outcome::{Http, Results};
+use crate::{
+    outcome::{Http, Results},
+    replay::reclaim,
+};
 
 /// What retries know about a protocol. [`Http`] and [`Results`] implement it; for one of your own, which needs
 /// [`CopyRequest`] too, give it to [`RetryPolicyBuilder::protocol`](super::RetryPolicyBuilder::protocol).
@@ -46,6 +49,16 @@ pub trait Protocol<Req, Res> {
     /// Whether sending `request` twice has the effect of sending it once.
     fn is_idempotent(&self, request: &Req) -> bool;
 
+    /// Whether `copy`, which was made when the original was sent, can still be sent itself; always, unless a protocol says
+    /// otherwise.
+    ///
+    /// It is asked once for each retry, when everything else speaks for it. Where the answer is yes, the original is over, and takes
+    /// nothing more of what the two share; where it is no, the original goes on, and its result goes back to the caller.
+    fn reclaim(&self, copy: &Req) -> bool {
+        let _ = copy;
+        true
+    }
+
     /// What `response` says when it makes a retry necessary.
     fn cause(&self, response: &Res) -> Cause;
 
@@ -57,12 +70,16 @@ pub trait Protocol<Req, Res> {
 }
 
 /// Idempotent are `GET`, `HEAD`, `PUT`, `DELETE`, `OPTIONS` and `TRACE` (RFC 9110 §9.2.2), and every request with an
-/// `Idempotency-Key`.
+/// `Idempotency-Key`. A copy whose body a [`ReplayLayer`](super::ReplayLayer) keeps can be sent as long as all of it is kept.
 impl<B, ResB> Protocol<Request<B>, Response<ResB>> for Http {
     fn is_idempotent(&self, request: &Request<B>) -> bool {
         const IDEMPOTENT: [Method; 6] =
             [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE];
         IDEMPOTENT.contains(request.method()) || request.headers().contains_key("idempotency-key")
+    }
+
+    fn reclaim(&self, copy: &Request<B>) -> bool {
+        reclaim(copy.extensions())
     }
 
     fn cause(&self, response: &Response<ResB>) -> Cause {
@@ -103,6 +120,10 @@ pub struct CopyWith<P, F> {
 impl<P: Protocol<Req, Res>, F, Req, Res> Protocol<Req, Res> for CopyWith<P, F> {
     fn is_idempotent(&self, request: &Req) -> bool {
         self.protocol.is_idempotent(request)
+    }
+
+    fn reclaim(&self, copy: &Req) -> bool {
+        self.protocol.reclaim(copy)
     }
 
     fn cause(&self, response: &Res) -> Cause {

@@ -32,7 +32,7 @@ where
 
     fn retry(&mut self, request: &mut Req, result: &mut Result<Res, Err>) -> Option<Wait> {
         self.session.attempts = self.session.attempts.max(1);
-        match self.next(result.as_ref(), true) {
+        match self.next(result.as_ref(), Some(&*request)) {
             Next::Retry { wait, taken } => {
                 self.session.attempts = self.session.attempts.saturating_add(1);
                 self.mark_request(request);
