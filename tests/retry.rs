@@ -331,6 +331,15 @@ async fn a_date_is_a_wait_and_garbage_is_not_an_immediate_retry() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_date_is_not_reached_early_from_between_two_seconds() {
+    for (nanos, took) in [(1, SECOND * 7), (999_999_999, SECOND * 6 + Duration::from_millis(1))] {
+        let clock = ManualWallClock::new(UnixTime::new(Duration::new(784_111_777, nanos)));
+        let script = Script::new(&[Asks("Sun, 06 Nov 1994 08:49:44 GMT"), Answers(200)]);
+        assert_eq!(get(&script, policy().wall_clock(clock.clock()).hint_jitter(0.0)).await.took, took);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hint_does_not_outlive_the_attempts() {
     let ended = get(&Script::new(&[Asks("1")]), policy().hint_jitter(0.0)).await;
     assert_eq!((ended.attempts(), ended.stopped(), ended.took), (3, Some(Stopped::Exhausted), SECOND * 2));

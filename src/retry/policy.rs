@@ -138,7 +138,9 @@ impl<C, P> RetryPolicy<C, P> {
         // The growth goes on where a hint takes a wait's place.
         self.session.backoff = self.settings.backoff.delay(self.session.attempts, self.session.backoff, random);
         let hint = self.classify.retry_after(result, self.settings.wall_clock.now());
-        let left = self.session.deadline.map_or(Duration::MAX, |at| at.saturating_duration_since(now()));
+        // A timer ends with the tick of a millisecond in which its time is over, so up to one later.
+        let until = |at: Instant| at.saturating_duration_since(now()).saturating_sub(MILLISECOND);
+        let left = self.session.deadline.map_or(Duration::MAX, until);
         // The budget is asked last: what is not going to be made costs nothing.
         let wait = self.settings.wait(self.session.backoff, hint, left, random);
         match wait.and_then(|wait| Ok((wait, self.settings.withdraw()?))) {
