@@ -17,7 +17,7 @@ use portcullis::{
     breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, HalfOpen, Rejected, State, Trip},
     fallback::FallbackLayer,
     outcome::AsRejection,
-    retry::{Attempts, Backoff, DeadlineExceeded, RetryLayer, RetryPolicy, RetryPolicyBuilder, Stopped},
+    retry::{Attempts, Backoff, Budget, DeadlineExceeded, RetryLayer, RetryPolicy, RetryPolicyBuilder, Stopped},
     time::{Clock, Tick},
 };
 use tower::{
@@ -154,6 +154,27 @@ async fn retries_that_wait_while_the_circuit_opens_are_rejected_and_not_sent() {
         assert_eq!((error.attempts(), error.is_rejection()), (2, true));
     }
     assert_eq!(downstream.calls(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_circuit_earns_no_retries_and_costs_none() {
+    let downstream = Downstream::default();
+    let circuit = three_failures().build().unwrap();
+    let budget = Budget::builder().share(1.0).reserve(1).clock(Clock::tokio()).build().unwrap();
+    let mut service = ServiceBuilder::new()
+        .layer(RetryLayer::new(three_attempts().budget(budget.clone()).build().unwrap()))
+        .layer(CircuitBreakerLayer::http(circuit.clone()))
+        .service(downstream.fails());
+
+    circuit.force_open();
+    for _ in 0..5 {
+        assert!(call(&mut service).await.unwrap_err().is_rejection());
+    }
+    assert_eq!((budget.left(), downstream.calls()), (1, 0));
+
+    circuit.reset();
+    assert_eq!(attempts(&call(&mut service).await.unwrap()), (3, Some(Stopped::Exhausted)));
+    assert_eq!(budget.left(), 0, "one in reserve, and one for the request");
 }
 
 // ===== timeouts =====

@@ -16,7 +16,7 @@ use portcullis::{
     BoxError,
     breaker::{Circuit, CircuitBreakerLayer, HalfOpen},
     outcome::AsRejection,
-    retry::{Backoff, Jitter, RetryLayer, RetryPolicy, RetryPolicyBuilder},
+    retry::{Backoff, Budget, Jitter, RetryLayer, RetryPolicy, RetryPolicyBuilder},
     time::{Clock, Tick},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -149,6 +149,14 @@ async fn what_keeps_a_service_that_is_down_from_a_storm() {
     spread.print("retries with jitter");
     assert!(spread.in_outage() > step.in_outage() && spread.in_outage() <= 4 * requests);
     assert!(spread.peak() < 2 * 4 * 10, "{}", spread.peak());
+
+    // A fifth on top of the requests of the last ten seconds, and ten more in each of those.
+    let budget = Budget::builder().share(0.2).reserve(10).window(10 * SECOND).clock(Clock::tokio()).build().unwrap();
+    let paid = storm(|service| retrying(jittered().budget(budget), service)).await;
+    paid.print("with jitter and a budget");
+    let (seconds, beginning) = (OUTAGE.end - OUTAGE.start, 10);
+    let most = requests + (seconds + beginning) * CLIENTS / 5 + (seconds / 10 + 1) * 10;
+    assert!(paid.in_outage() > requests + requests / 6 && paid.in_outage() <= most, "{}", paid.in_outage());
 
     // A thousand calls before the first answer, and then the probes of every five seconds.
     let circuit = Circuit::builder("storm")
