@@ -42,7 +42,7 @@ use crate::{
     downstream::Downstream,
     inject::Injections,
     lookup::Lookups,
-    queue::Queue,
+    queue::{Lane, Queue},
     routes::Gateway,
     settings::{BaseUrl, Settings, Stop},
     shutdown::{Phase, Shutdown},
@@ -51,7 +51,7 @@ use crate::{
 
 /// How long it may take to put broken-off jobs back.
 const PUT_BACK: Duration = Duration::from_secs(3);
-/// How often recorded metrics are moved into their buckets, and expired results deleted.
+/// How often recorded metrics are moved into their buckets, expired results deleted, and the queue is counted.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 /// Futures are boxed on one thread and dropped on another, and many are too large for the C library's caches: there each of
@@ -188,5 +188,8 @@ async fn upkeep(metrics: metrics::Page, queue: Queue) {
         metrics.upkeep();
         // Where the queue is away, the next time is soon enough.
         drop(queue.sweep().await);
+        for lane in Lane::ALL {
+            metrics::backlog(lane, queue.backlog(lane).await.ok());
+        }
     }
 }

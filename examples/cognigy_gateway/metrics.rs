@@ -12,7 +12,10 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 use portcullis::breaker::{self, Circuit};
 use tower::util::MapResponseLayer;
 
-use crate::routes::Gateway;
+use crate::{
+    queue::{Backlog, Lane},
+    routes::Gateway,
+};
 
 /// The routes whose requests are counted.
 pub(crate) const QUEUED: &str = "/webhooks/cognigy";
@@ -39,6 +42,8 @@ const INJECT_FAILURES: &str = "cognigy_inject_failures_total";
 const TRIPS: &str = "cognigy_circuit_breaker_trips_total";
 const STATE: &str = "cognigy_circuit_breaker_state";
 const DURATION: &str = "cognigy_downstream_duration_seconds";
+const DEPTH: &str = "cognigy_queue_depth";
+const AGE: &str = "cognigy_queue_age_seconds";
 
 /// Renders the page.
 #[derive(Clone)]
@@ -58,12 +63,20 @@ impl Page {
         describe_counter!(TRIPS, "Openings of the circuit, from half-open too.");
         describe_gauge!(STATE, "1 for the state that the circuit is in, 0 for the others.");
         describe_histogram!(DURATION, "Single attempts to call the downstream.");
+        describe_gauge!(DEPTH, "Jobs that have not ended, of all gateways on the queue; NaN while it cannot be asked.");
+        describe_gauge!(
+            AGE,
+            "How long the job that has waited longest could have run; 0 where none waits, NaN as above."
+        );
         for status in RETRIED {
             counter!(RETRIES, "status_code" => status).absolute(0);
         }
         counter!(FALLBACKS).absolute(0);
         counter!(INJECT_FAILURES).absolute(0);
         let _ = histogram!(DURATION);
+        for lane in Lane::ALL {
+            backlog(lane, None);
+        }
         Ok(Self(handle))
     }
 
@@ -118,6 +131,14 @@ pub(crate) fn retried(after: Option<StatusCode>) {
 pub(crate) fn attempted(duration: Duration) {
     static DURATIONS: LazyLock<Histogram> = LazyLock::new(|| histogram!(DURATION));
     DURATIONS.record(duration);
+}
+
+/// What the queue says is left to do in a lane, if it can be asked.
+pub(crate) fn backlog(lane: Lane, backlog: Option<Backlog>) {
+    #[expect(clippy::cast_precision_loss, reason = "a figure to look at, exact up to 2⁵³ jobs")]
+    let (depth, age) = backlog.map_or((f64::NAN, f64::NAN), |left| (left.jobs as f64, left.waited.as_secs_f64()));
+    gauge!(DEPTH, "lane" => lane.as_str()).set(depth);
+    gauge!(AGE, "lane" => lane.as_str()).set(age);
 }
 
 /// A job ended with the fallback.

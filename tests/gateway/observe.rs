@@ -125,6 +125,24 @@ async fn what_has_not_happened_yet_is_a_series_of_zero() {
     }
 }
 
+#[tokio::test]
+async fn depth_and_age_of_the_queue_are_told() {
+    let downstream = Downstream::start(Answer::hang()).await;
+    let gateway = Setup::new(downstream.url()).set("QUEUE_CONCURRENCY", "1").start().await;
+    for n in 0..3 {
+        gateway.enqueue(format!(r#"{{"conversationId":"c-{n}"}}"#)).await;
+    }
+    let lookups = [("lane", "lookups")];
+    eventually("one job runs and two wait", async || {
+        let depth = gateway.metric("cognigy_queue_depth", &lookups).await;
+        let age = gateway.metric("cognigy_queue_age_seconds", &lookups).await;
+        (depth == 3.0 && age > 1.0).then_some(())
+    })
+    .await;
+    assert_eq!(gateway.metric("cognigy_queue_depth", &[("lane", "injections")]).await, 0.0);
+    downstream.always(Answer::ok());
+}
+
 /// What must never be found in a log, in any of its forms.
 fn telltales() -> Vec<String> {
     let wrong = sign("wrong", WEBHOOK.as_bytes());

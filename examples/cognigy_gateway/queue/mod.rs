@@ -43,6 +43,8 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
+    pub(crate) const ALL: [Self; 2] = [Self::Lookups, Self::Injections];
+
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Lookups => "lookups",
@@ -98,6 +100,15 @@ pub(crate) enum TaskState {
     Finished(JobResult),
 }
 
+/// How much there is left to do in a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Backlog {
+    /// Jobs that have not ended: those that run, wait to be run, or were put back for a while.
+    pub(crate) jobs: u64,
+    /// How long the job that has waited longest for a free place could have run; zero where none waits.
+    pub(crate) waited: Duration,
+}
+
 /// The queue cannot be reached, or cannot be written to.
 #[derive(Debug)]
 pub(crate) struct Unavailable;
@@ -125,6 +136,8 @@ pub(crate) trait Store: Send + Sync {
     fn release(&self, lease: &Lease, delay: Duration) -> Reply<'_, Held>;
     /// What is known of a task.
     fn state(&self, id: &TaskId) -> Reply<'_, TaskState>;
+    /// How much there is left to do, of all gateways.
+    fn backlog(&self, lane: Lane) -> Reply<'_, Backlog>;
     /// Whether jobs could be stored.
     fn ping(&self) -> Reply<'_, ()>;
     /// Deletes results that have expired.

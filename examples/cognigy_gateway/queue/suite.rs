@@ -4,7 +4,9 @@ use std::{collections::HashSet, time::Duration};
 
 use futures_util::future::join_all;
 
-use super::{INJECTION_SPAN, INJECTIONS, Job, JobResult, LEASE, Lane, Lease, NewJob, Store, TaskId, TaskState};
+use super::{
+    Backlog, INJECTION_SPAN, INJECTIONS, Job, JobResult, LEASE, Lane, Lease, NewJob, Store, TaskId, TaskState,
+};
 use crate::trace::TraceContext;
 
 /// How long the stores under test keep results.
@@ -35,6 +37,7 @@ macro_rules! suite {
             a_job_that_was_discarded_is_gone_and_only_its_holder_can_do_it,
             a_job_has_one_result_and_does_not_run_again,
             results_expire,
+            a_backlog_is_what_has_not_ended_and_how_long_the_first_has_waited,
             no_five_minutes_see_more_injections_than_cognigy_takes,
         );
     };
@@ -271,6 +274,32 @@ pub(super) async fn results_expire(bench: &impl Bench) {
     // A job waits as long as it has to.
     assert_eq!(other.state(&id(1)).await.unwrap(), TaskState::Processing);
     assert_eq!(claimed(other).await.payload, "event 1");
+}
+
+pub(super) async fn a_backlog_is_what_has_not_ended_and_how_long_the_first_has_waited(bench: &impl Bench) {
+    let [one, other] = bench.gateways();
+    let backlog = async || other.backlog(Lane::Lookups).await.unwrap();
+    let waits = |backlog: Backlog, jobs: u64, seconds: u32| {
+        let about = seconds * SECOND..(seconds + 4) * SECOND;
+        assert!(backlog.jobs == jobs && about.contains(&backlog.waited), "{backlog:?}, not {jobs} for {seconds} s");
+    };
+    assert_eq!(backlog().await, Backlog::default());
+    push(one, 0..3).await;
+    waits(backlog().await, 3, 0);
+    let jobs = one.claim(Lane::Lookups, 9).await.unwrap();
+    assert_eq!(backlog().await, Backlog { jobs: 3, waited: Duration::ZERO });
+    // One that was put back waits from when it is due again.
+    assert!(one.release(&jobs[0].lease, 5 * SECOND).await.unwrap());
+    assert_eq!(backlog().await, Backlog { jobs: 3, waited: Duration::ZERO });
+    bench.pass(10 * SECOND);
+    waits(backlog().await, 3, 5);
+    let again = claimed(one).await;
+    assert!(one.finish(&again.lease, result("r"), None).await.unwrap());
+    assert!(one.discard(&jobs[1].lease).await.unwrap());
+    // One whose gateway died waits from when its lease ended.
+    bench.pass(LEASE);
+    waits(backlog().await, 1, 10);
+    assert_eq!(other.backlog(Lane::Injections).await.unwrap(), Backlog::default());
 }
 
 pub(super) async fn no_five_minutes_see_more_injections_than_cognigy_takes(bench: &impl Bench) {

@@ -22,10 +22,11 @@ use redis::{RedisResult, Script, ScriptInvocation, aio::MultiplexedConnection, c
 pub(crate) use self::url::RedisUrl;
 use self::{
     link::Link,
-    scripts::{DISCARD, DUE, EXTEND, FINISH, FORGET, RELEASE, TAKE},
+    scripts::{BACKLOG, DISCARD, DUE, EXTEND, FINISH, FORGET, RELEASE, TAKE},
 };
 use super::{
-    Held, INJECTION_SPAN, INJECTIONS, Job, JobResult, LEASE, Lane, Lease, NewJob, Reply, Store, TaskId, TaskState,
+    Backlog, Held, INJECTION_SPAN, INJECTIONS, Job, JobResult, LEASE, Lane, Lease, NewJob, Reply, Store, TaskId,
+    TaskState,
 };
 use crate::trace::TraceContext;
 
@@ -213,6 +214,14 @@ impl Store for Redis {
         }))
     }
 
+    fn backlog(&self, lane: Lane) -> Reply<'_, Backlog> {
+        Box::pin(self.link.run(move |mut redis| async move {
+            let mut count = BACKLOG.key(stream(lane));
+            let (jobs, waited) = count.key(waiting(lane)).arg(millis(LEASE)).invoke_async(&mut redis).await?;
+            Ok(Backlog { jobs, waited: Duration::from_millis(waited) })
+        }))
+    }
+
     fn ping(&self) -> Reply<'_, ()> {
         // A write, since a replica and a Redis without memory answer `PING` as well.
         Box::pin(self.link.run(move |mut redis| async move {
@@ -224,7 +233,7 @@ impl Store for Redis {
         self.link.warn_again();
         // Redis itself deletes the results that have expired.
         Box::pin(self.link.run(move |mut redis| async move {
-            for lane in [Lane::Lookups, Lane::Injections] {
+            for lane in Lane::ALL {
                 let _: () = FORGET.key(stream(lane)).arg(5 * millis(LEASE)).invoke_async(&mut redis).await?;
             }
             Ok(())

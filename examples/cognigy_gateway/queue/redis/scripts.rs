@@ -77,6 +77,25 @@ pub(super) static FORGET: LazyLock<Script> = LazyLock::new(|| {
     )
 });
 
+/// Counts a stream and the sorted set beside it, and says for how many milliseconds the first of these has been due: an entry
+/// that was never handed out, one whose lease has ended, and a job that had to wait. Nothing is written.
+pub(super) static BACKLOG: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "local time = redis.call('TIME')
+        local now = time[1] * 1000 + math.floor(time[2] / 1000)
+        local due = now
+        local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1])
+        local from = groups[1] and '(' .. groups[1][8] or '-'
+        local fresh = redis.call('XRANGE', KEYS[1], from, '+', 'COUNT', 1)[1]
+        if fresh then due = math.min(due, tonumber(string.match(fresh[1], '%d+'))) end
+        local held = groups[1] and redis.call('XPENDING', KEYS[1], 'gateways', 'IDLE', ARGV[1], '-', '+', 1)[1]
+        if held then due = math.min(due, now - (held[3] - ARGV[1])) end
+        local waits = redis.call('ZRANGE', KEYS[2], 0, 0, 'WITHSCORES')[2]
+        if waits then due = math.min(due, tonumber(waits)) end
+        return {redis.call('XLEN', KEYS[1]) + redis.call('ZCARD', KEYS[2]), now - due}",
+    )
+});
+
 /// Takes one of the requests of a window, which are a list of times, the newest first; or says how long none is left.
 pub(super) static TAKE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(

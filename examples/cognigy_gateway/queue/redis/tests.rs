@@ -105,6 +105,26 @@ async fn nothing_stays_of_jobs_that_have_ended_but_their_results() {
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
+async fn what_was_never_handed_out_is_due_since_it_was_queued() {
+    let shared = Shared::new();
+    let [store, _] = shared.gateways();
+    let waited = async || store.backlog(Lane::Lookups).await.unwrap().waited;
+    let (now, _): (u64, u64) = shared.ask(&["TIME"]);
+    let task = id(0);
+    for (entry, expected) in [(now - 100, 100), (now - 50, 50)] {
+        let entry = format!("{entry}000-0");
+        let _: String = shared.ask(&["XADD", "{cognigy}:lookups", &entry, "task", task.as_str()]);
+        shared.ask::<()>(&["HSET", &format!("{{cognigy}}:task:{task}"), "payload", "p"]);
+        // At first there is no group, then one that has got all there was.
+        let waited = waited().await.as_secs();
+        assert!((expected..expected + 10).contains(&waited), "{waited}");
+        assert!(claim(store).await.is_some());
+    }
+    assert_eq!(waited().await, Duration::ZERO);
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
 async fn an_entry_that_no_gateway_made_stops_no_job() {
     let shared = Shared::new();
     let [store, _] = shared.gateways();
