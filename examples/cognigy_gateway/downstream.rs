@@ -2,7 +2,7 @@
 //!
 //! The innermost service reads the whole answer within its bound, so that every layer judges the complete one.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -27,6 +27,7 @@ use tracing::{Instrument, Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
+    dashboard::{Ending, Origin, Recent},
     exchange::{Answer, Client, IDEMPOTENCY_KEY, Request, causes, exchange},
     metrics,
     oauth::{self, Tokens},
@@ -130,6 +131,8 @@ pub(crate) struct Downstream {
     http: Client,
     timeout: Duration,
     max_bytes: usize,
+    /// What the page at `/` shows of calls.
+    pub(crate) recent: Arc<Recent>,
 }
 
 impl Downstream {
@@ -143,6 +146,7 @@ impl Downstream {
             http,
             timeout: settings.downstream_timeout,
             max_bytes: settings.downstream_max_bytes.get(),
+            recent: Arc::default(),
         }
     }
 
@@ -151,13 +155,24 @@ impl Downstream {
         &self,
         settings: &Settings,
         circuit: &Circuit,
+        origin: Origin,
         deadline: Duration,
     ) -> Result<Calls, ConfigError> {
+        let (recent, rejected) = (Arc::clone(&self.recent), Arc::clone(&self.recent));
         let attempts = ServiceBuilder::new()
-            .layer(layer_fn(|inner| service_fn(move |request| attempt(Clone::clone(&inner), request))))
+            .layer(layer_fn(move |inner| {
+                let recent = Arc::clone(&recent);
+                service_fn(move |request| attempt(Clone::clone(&inner), request, origin, Arc::clone(&recent)))
+            }))
             .service(self.exchange());
         let stack = ServiceBuilder::new()
             .layer(RetryLayer::new(retries(settings).deadline(deadline).build()?))
+            .map_err(move |error| {
+                if matches!(error, BreakerError::Rejected(_)) {
+                    rejected.rejected(origin);
+                }
+                error
+            })
             // What the circuit's readiness waits for, which is the token, is waited for within the deadline.
             .layer(layer_fn(|inner| service_fn(move |request| ServiceExt::oneshot(Clone::clone(&inner), request))))
             .layer(CircuitBreakerLayer::new(circuit.clone()).classify(outcome))
@@ -237,7 +252,12 @@ fn bearer(token: Option<HeaderValue>) -> impl Fn(Request) -> Request + Clone {
 /// One attempt, with its span and its metrics.
 ///
 /// No `async` block, which would hold the request beside the call that it went into.
-fn attempt<S>(inner: S, mut request: Request) -> impl Future<Output = Result<Answer, CallError>> + use<S>
+fn attempt<S>(
+    inner: S,
+    mut request: Request,
+    origin: Origin,
+    recent: Arc<Recent>,
+) -> impl Future<Output = Result<Answer, CallError>> + use<S>
 where
     S: Service<Request, Response = Answer, Error = BoxError>,
 {
@@ -262,7 +282,8 @@ where
         trace.put(request.headers_mut());
     }
     let clock = Clock::precise();
-    let running = Running { span: span.clone(), began: clock.now(), clock, cut: true };
+    let ending = Ending::CutOff;
+    let running = Running { span: span.clone(), began: clock.now(), clock, origin, number, ending, recent };
     inner.oneshot(request).instrument(span).map(|result| running.end(result))
 }
 
@@ -271,20 +292,31 @@ struct Running {
     span: Span,
     clock: Clock,
     began: Tick,
-    cut: bool,
+    origin: Origin,
+    number: u32,
+    /// How it ends if nothing else is said.
+    ending: Ending,
+    recent: Arc<Recent>,
 }
 
 impl Running {
     fn end(mut self, result: Result<Answer, BoxError>) -> Result<Answer, CallError> {
-        self.cut = false;
-        self.span.in_scope(|| judge(&self.span, result))
+        let result = self.span.in_scope(|| judge(&self.span, result));
+        self.ending = match &result {
+            Ok(answer) => Ending::Status(answer.status()),
+            Err(CallError::Timeout) => Ending::Timeout,
+            Err(_) => Ending::Unreachable,
+        };
+        result
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        metrics::attempted(self.clock.now().since(self.began));
-        if self.cut {
+        let took = self.clock.now().since(self.began);
+        metrics::attempted(took);
+        self.recent.ended(self.origin, self.number, self.ending, took);
+        if self.ending == Ending::CutOff {
             fail(&self.span, "cancelled", "cut off before its answer".to_owned());
         }
     }

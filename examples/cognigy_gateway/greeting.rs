@@ -10,7 +10,7 @@ use portcullis::signature::{Scheme, Secret, Signer};
 use crate::{logging::NOTICE, metrics, simulator};
 
 /// Tells people where to go on. Whoever reads stdout may have gone, which is no reason to stop.
-pub(crate) fn greet(address: SocketAddr, generated: Option<&str>, simulator: Option<SocketAddr>) {
+pub(crate) fn greet(address: SocketAddr, generated: Option<&str>, simulator: Option<SocketAddr>, page: bool) {
     let mut stdout = std::io::stdout();
     let _ = writeln!(stdout, "listening on http://{address}");
     if let Some(secret) = generated {
@@ -28,15 +28,23 @@ pub(crate) fn greet(address: SocketAddr, generated: Option<&str>, simulator: Opt
             "DOWNSTREAM_URL is not set: a downstream is simulated, which is {} after: curl -X PUT http://{simulator}/simulate/failing",
             simulator::MOODS
         );
+        if page {
+            tracing::info!(target: NOTICE, "http://{}/ shows it, and has buttons for it", reachable(address));
+        }
     }
+}
+
+/// An address to talk to.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        address.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    address
 }
 
 /// A signed `curl` command for each style of webhook.
 fn commands(address: SocketAddr, secret: &str) -> Option<[String; 2]> {
-    let mut address = address;
-    if address.ip().is_unspecified() {
-        address.set_ip(Ipv4Addr::LOCALHOST.into());
-    }
+    let address = reachable(address);
     let command = |route: &str, body: &str| -> Option<String> {
         let mut headers = http::HeaderMap::new();
         Signer::new(Scheme::cognigy(), Secret::new(secret).ok()?).sign(&mut headers, body.as_bytes()).ok()?;

@@ -4,6 +4,7 @@
 //! circuit breaker that both webhooks call through, [`lookup`] puts the fallback around it, and [`probe`] closes the circuit
 //! without waiting for live calls. `cargo run --example cognigy_gateway` needs no settings; `--help` lists them.
 
+mod dashboard;
 mod dialog;
 mod downstream;
 mod duration;
@@ -39,12 +40,13 @@ use portcullis::{
 use tokio::{join, net::TcpListener, time::timeout};
 
 use crate::{
+    dashboard::Origin,
     downstream::Downstream,
     inject::Injections,
     lookup::Lookups,
     queue::{Lane, Queue},
     routes::Gateway,
-    settings::{BaseUrl, Settings, Stop},
+    settings::{BaseUrl, Settings, Stop, Switch},
     shutdown::{Phase, Shutdown},
     worker::Worker,
 };
@@ -100,13 +102,14 @@ async fn run(settings: Settings) -> Result<(), String> {
             let simulator = simulator::start()
                 .await
                 .map_err(|error| format!("DOWNSTREAM_URL: nothing can be simulated in its place: {error}"))?;
-            (format!("http://{simulator}").parse::<BaseUrl>()?, Some(simulator))
+            (format!("http://{}", simulator.address).parse::<BaseUrl>()?, Some(simulator))
         }
     };
     let http = exchange::client();
     let downstream = Arc::new(Downstream::new(&settings, &base, http.clone()));
-    let client = |deadline| downstream.client(&settings, &circuit, deadline).map_err(named("RETRY_"));
-    let (proxy, jobs) = (client(settings.proxy_deadline)?, client(settings.job_timeout)?);
+    let client = |origin, deadline| downstream.client(&settings, &circuit, origin, deadline).map_err(named("RETRY_"));
+    let proxy = client(Origin::Proxy, settings.proxy_deadline)?;
+    let jobs = client(Origin::Job, settings.job_timeout)?;
     let spans = telemetry::provider(&settings, http.clone())
         .map_err(|error| format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}"))?;
     logging::init(&settings, spans.as_ref())?;
@@ -121,7 +124,7 @@ async fn run(settings: Settings) -> Result<(), String> {
     };
     let injections = match settings.cognigy_inject_url.clone() {
         Some(url) => {
-            let injections = Injections::new(Arc::clone(&settings), url, http, &queue, &shutdown);
+            let injections = Injections::new(Arc::clone(&settings), url, http.clone(), &queue, &shutdown);
             let work = injections.map_err(named("BREAKER_"))?;
             Some(Worker { queue: queue.clone(), work, places, shutdown: shutdown.clone() })
         }
@@ -131,10 +134,24 @@ async fn run(settings: Settings) -> Result<(), String> {
         tokio::spawn(probe::probe(circuit.clone(), settings.health_probe_interval, Arc::clone(&downstream)));
     }
     tokio::spawn(upkeep(metrics.clone(), queue.clone()));
+    let buttons = settings.dashboard == Switch::On && address.ip().is_loopback();
+    let page = (settings.dashboard == Switch::On).then(|| {
+        dashboard::start(dashboard::Parts {
+            circuit: circuit.clone(),
+            queue: queue.clone(),
+            recent: Arc::clone(&downstream.recent),
+            shutdown: shutdown.clone(),
+            http,
+            address,
+            secret: secret.clone(),
+            simulator: simulator.clone(),
+        })
+    });
     let gateway = Arc::new(Gateway { queue, circuit, downstream, client: proxy, metrics });
-    let router = routes::router(gateway, signature);
+    let router = routes::router(gateway, signature).merge(page.unwrap_or_default());
 
-    greeting::greet(address, generated.then_some(secret.as_str()), simulator);
+    let simulator = simulator.map(|simulator| simulator.address);
+    greeting::greet(address, generated.then_some(secret.as_str()), simulator, buttons);
     let serving = tokio::spawn(server::serve(listener, router, settings.header_timeout, shutdown));
     let working = tokio::spawn(lookups.run());
     let injecting = tokio::spawn(async move {

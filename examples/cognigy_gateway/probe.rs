@@ -6,10 +6,14 @@ use portcullis::{
     bearer::BearerError,
     breaker::{self, Circuit},
     outcome::Outcome,
+    time::Clock,
 };
-use tower::ServiceExt;
+use tower::{ServiceExt, timeout::error::Elapsed};
 
-use crate::downstream::Downstream;
+use crate::{
+    dashboard::{Ending, Origin},
+    downstream::Downstream,
+};
 
 /// Probes until the gateway ends, or until the downstream says that it has no such route.
 pub(crate) async fn probe(circuit: Circuit, interval: Duration, downstream: Arc<Downstream>) {
@@ -20,8 +24,20 @@ pub(crate) async fn probe(circuit: Circuit, interval: Duration, downstream: Arc<
         || downstream.token(),
         || {
             let (direct, request) = (direct.clone(), downstream.health());
+            let (clock, recent) = (Clock::precise(), Arc::clone(&downstream.recent));
             async move {
-                match direct.oneshot(request).await.map(|answer| answer.status()) {
+                let began = clock.now();
+                let result = direct.oneshot(request).await.map(|answer| answer.status());
+                let ending = match &result {
+                    Ok(status) => Some(Ending::Status(*status)),
+                    Err(BearerError::Inner(error)) if error.is::<Elapsed>() => Some(Ending::Timeout),
+                    Err(BearerError::Inner(_)) => Some(Ending::Unreachable),
+                    Err(_) => None,
+                };
+                if let Some(ending) = ending {
+                    recent.ended(Origin::Probe, 0, ending, clock.now().since(began));
+                }
+                match result {
                     Ok(status) if status.is_success() => ControlFlow::Continue(Outcome::Success),
                     Ok(status) if matches!(status.as_u16(), 404 | 405 | 501) => {
                         tracing::warn!(

@@ -149,6 +149,9 @@ pub(crate) struct Settings {
     /// Dialog node that a success names to Cognigy
     #[arg(long, env, default_value = "continue_dialog")]
     pub(crate) success_node: String,
+    /// Whether there is a page at / that shows the circuit, the queue and the last calls
+    #[arg(long, env, default_value = "on")]
+    pub(crate) dashboard: Switch,
     /// Where the results of queued jobs are posted too, as Cognigy's inject API takes them
     #[arg(long, env, hide_env_values = true, value_parser = endpoint)]
     pub(crate) cognigy_inject_url: Option<Uri>,
@@ -305,6 +308,13 @@ fn collector(text: &str) -> Result<String, String> {
 
 fn log_filter(text: &str) -> Result<String, String> {
     EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string().replace('\n', " "))
+}
+
+/// Whether something is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Switch {
+    On,
+    Off,
 }
 
 /// How logs are written.

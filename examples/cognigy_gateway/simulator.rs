@@ -52,34 +52,68 @@ impl FromStr for Mood {
     }
 }
 
-type Shared = State<Arc<Mutex<Mood>>>;
+impl Mood {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Well => "well",
+            Self::Failing => "failing",
+            Self::Slow => "slow",
+            Self::RateLimiting => "rate-limiting",
+            Self::Hanging => "hanging",
+        }
+    }
+}
 
-/// Starts it, and tells its address. It runs to the gateway's very end, since jobs that finish still call it.
-pub(crate) async fn start() -> io::Result<SocketAddr> {
+/// The handle to a simulated downstream.
+#[derive(Clone)]
+pub(crate) struct Simulator {
+    pub(crate) address: SocketAddr,
+    mood: Arc<Mutex<Mood>>,
+}
+
+impl Simulator {
+    pub(crate) fn mood(&self) -> &'static str {
+        now(&self.mood).as_str()
+    }
+
+    /// Puts it into the mood of this name, if there is one.
+    pub(crate) fn set(&self, name: &str) -> Option<&'static str> {
+        let mood: Mood = name.parse().ok()?;
+        *self.mood.lock().unwrap_or_else(PoisonError::into_inner) = mood;
+        Some(mood.as_str())
+    }
+}
+
+fn now(mood: &Mutex<Mood>) -> Mood {
+    *mood.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+type Shared = State<Simulator>;
+
+/// Starts it. It runs to the gateway's very end, since jobs that finish still call it.
+pub(crate) async fn start() -> io::Result<Simulator> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
-    let address = listener.local_addr()?;
+    let simulator = Simulator { address: listener.local_addr()?, mood: Arc::default() };
     let router = Router::new()
         .route("/v1/customer/lookup", post(async |mood: Shared| act(mood, customer()).await))
         .route("/v2/process/cognigy", post(async |mood: Shared| act(mood, customer()).await))
         .route("/v2/health", get(async |mood: Shared| act(mood, json!({ "status": "ok" })).await))
         .route("/simulate/{mood}", put(set))
-        .with_state(Arc::default());
+        .with_state(simulator.clone());
     tokio::spawn(async move { axum::serve(listener, router).await });
-    Ok(address)
+    Ok(simulator)
 }
 
-async fn set(State(shared): Shared, Path(mood): Path<String>) -> Response {
-    let Ok(mood) = mood.parse() else {
-        return answer(StatusCode::NOT_FOUND, &json!({ "error": format!("there are {MOODS}") }));
-    };
-    *shared.lock().unwrap_or_else(PoisonError::into_inner) = mood;
-    answer(StatusCode::OK, &json!({ "downstream": format!("{mood:?}") }))
+async fn set(State(simulator): Shared, Path(mood): Path<String>) -> Response {
+    match simulator.set(&mood) {
+        Some(mood) => answer(StatusCode::OK, &json!({ "downstream": mood })),
+        None => answer(StatusCode::NOT_FOUND, &json!({ "error": format!("there are {MOODS}") })),
+    }
 }
 
 /// Answers as the mood is.
-async fn act(State(shared): Shared, well: Value) -> Response {
-    let mood = *shared.lock().unwrap_or_else(PoisonError::into_inner);
-    match mood {
+async fn act(State(simulator): Shared, well: Value) -> Response {
+    match now(&simulator.mood) {
         Mood::Well => {}
         Mood::Failing => return StatusCode::INTERNAL_SERVER_ERROR.into_response(),
         Mood::Slow => pause(SLOW).await,

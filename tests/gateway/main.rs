@@ -6,6 +6,7 @@
 
 mod auth;
 mod bodies;
+mod browser;
 mod circuit;
 mod crashes;
 mod deadlines;
@@ -16,6 +17,7 @@ mod jobs;
 mod oauth;
 mod observe;
 mod outcomes;
+mod page;
 mod probe;
 mod proxied;
 mod queue;

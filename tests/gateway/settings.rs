@@ -124,6 +124,7 @@ const BAD: &[(&str, &str)] = &[
     ("BREAKER_PROBE_SUCCESSES", "0"),
     ("BREAKER_HALF_OPEN_TIMEOUT", "0s"),
     ("HEALTH_PROBE_INTERVAL", "often"),
+    ("DASHBOARD", "maybe"),
     ("LOG_FORMAT", "xml"),
     ("RUST_LOG", "gateway=loudest"),
 ];
@@ -266,6 +267,7 @@ async fn the_help_lists_every_setting_with_its_default() {
         ("SUCCESS_NODE", "continue_dialog"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
         ("OTEL_SERVICE_NAME", "cognigy-gateway"),
+        ("DASHBOARD", "on"),
         ("LOG_FORMAT", "text"),
     ];
     for (name, default) in settings {

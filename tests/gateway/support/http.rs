@@ -99,7 +99,12 @@ pub(crate) struct Request {
 
 impl Request {
     pub(crate) fn new(method: &str, path: &str) -> Self {
-        Self { head: format!("{method} {path} HTTP/1.1\r\nHost: gateway\r\n"), body: Vec::new() }
+        Self::of("gateway", method, path)
+    }
+
+    /// One that names its host so.
+    pub(crate) fn of(host: &str, method: &str, path: &str) -> Self {
+        Self { head: format!("{method} {path} HTTP/1.1\r\nHost: {host}\r\n"), body: Vec::new() }
     }
 
     pub(crate) fn get(path: &str) -> Self {
@@ -126,7 +131,7 @@ impl Request {
         self.header("X-Cognigy-Signature", &signature)
     }
 
-    fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
         self
     }

@@ -1,5 +1,6 @@
 //! What every test needs: a running gateway, a downstream that does as it is told, and an HTTP client that can misbehave.
 
+mod browser;
 mod collector;
 mod downstream;
 mod gateway;
@@ -12,6 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 pub(crate) use self::{
+    browser::Browser,
     collector::{Collector, Exported},
     downstream::{Answer, Downstream, End, refused},
     gateway::{Gateway, SECRET, Setup, proxied},
