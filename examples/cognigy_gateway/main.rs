@@ -22,6 +22,7 @@ mod proxied;
 mod queue;
 mod queued;
 mod routes;
+mod secret_files;
 mod server;
 mod settings;
 mod shutdown;

@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 use crate::{
     duration::{parse as span, positive},
     queue::QueueUrl,
+    secret_files::{self, SecretFiles},
 };
 
 /// A gateway between NICE Cognigy's webhooks and a REST API that may be slow, rate limited or down.
@@ -167,6 +168,9 @@ pub(crate) struct Settings {
     /// Log filter; logs go to stderr
     #[arg(long, env, default_value = "info", value_parser = log_filter)]
     pub(crate) rust_log: String,
+
+    #[command(flatten)]
+    pub(crate) secret_files: SecretFiles,
 }
 
 /// What ended the reading of settings.
@@ -188,12 +192,13 @@ impl Settings {
         if let Some(name) = command.get_arguments().filter_map(Arg::get_env).find(|name| !text(name)) {
             return Err(Stop::Invalid(format!("{}: is not UTF-8", name.display())));
         }
-        let settings = command.try_get_matches().and_then(|matches| Self::from_arg_matches(&matches)).map_err(
-            |error| match error.kind() {
-                ErrorKind::DisplayHelp => Stop::Help(error.render().to_string()),
-                _ => Stop::Invalid(one_line(&error)),
-            },
-        )?;
+        let stop = |error: clap::Error| match error.kind() {
+            ErrorKind::DisplayHelp => Stop::Help(error.render().to_string()),
+            _ => Stop::Invalid(one_line(&error)),
+        };
+        let matches = command.try_get_matches().map_err(stop)?;
+        let mut settings = Self::from_arg_matches(&matches).map_err(stop)?;
+        secret_files::read(&mut settings, &matches).map_err(Stop::Invalid)?;
         settings.check().map_err(Stop::Invalid)?;
         Ok(settings)
     }
@@ -289,7 +294,7 @@ fn rate(text: &str) -> Result<f64, String> {
 }
 
 /// Reads an absolute URL, which may hold a token: an error does not repeat it.
-fn endpoint(text: &str) -> Result<Uri, String> {
+pub(crate) fn endpoint(text: &str) -> Result<Uri, String> {
     let uri: Uri = text.parse().map_err(|error| format!("no URL: {error}"))?;
     match (uri.scheme_str(), uri.authority()) {
         (Some("http" | "https"), Some(authority)) if !authority.as_str().contains('@') => Ok(uri),

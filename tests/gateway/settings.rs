@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use futures_util::{StreamExt, stream};
 
-use crate::support::{Answer, Downstream, Setup};
+use crate::support::{Answer, Downstream, Request, Setup, eventually};
 
 /// The names of the settings, as variables, flags or in words, are all the same to this.
 fn folded(text: &str) -> String {
@@ -189,6 +189,69 @@ async fn a_refused_start_does_not_say_the_secret() {
 }
 
 #[tokio::test]
+async fn secrets_can_be_in_files() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let setup = Setup::bare().set("DOWNSTREAM_URL", downstream.url());
+    let queue = format!("sqlite://{}", setup.path("elsewhere.db").display());
+    let secrets = [
+        ("COGNIGY_WEBHOOK_SECRET", crate::support::SECRET),
+        ("COGNIGY_WEBHOOK_SECRET_PREVIOUS", "the one before"),
+        ("DOWNSTREAM_BEARER_TOKEN", "t0ken"),
+        ("QUEUE_URL", &queue),
+        ("COGNIGY_INJECT_URL", &format!("{}/inject?key=k", downstream.url())),
+    ];
+    let setup = secrets.iter().fold(setup, |setup, (name, secret)| {
+        let file = setup.path(name);
+        std::fs::write(&file, format!("{secret}\n")).unwrap();
+        setup.set(&format!("{name}_FILE"), file.to_str().unwrap())
+    });
+    let gateway = setup.start().await;
+    assert_eq!(gateway.stdout(), format!("listening on http://{}\n", gateway.address));
+    assert_eq!(gateway.job().await.0, 200);
+    let previous = Request::proxied("{}").header("X-API-Key", "the one before");
+    assert_eq!(gateway.send(previous).await.status(), 200);
+    assert!(setup.path("elsewhere.db").is_file());
+    assert_eq!(downstream.received()[0].header("authorization"), Some("Bearer t0ken"));
+    eventually("the injection", async || {
+        downstream.received().iter().any(|request| request.path == "/inject?key=k").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_that_holds_no_secret_is_refused() {
+    let cases = [
+        ("COGNIGY_WEBHOOK_SECRET_FILE", ""),
+        ("COGNIGY_WEBHOOK_SECRET_PREVIOUS_FILE", "\n"),
+        ("DOWNSTREAM_BEARER_TOKEN_FILE", ""),
+        ("OAUTH_CLIENT_SECRET_FILE", ""),
+        ("QUEUE_URL_FILE", "postgres://:s3cret@host\n"),
+        ("COGNIGY_INJECT_URL_FILE", "s3cret"),
+    ];
+    let bare = || Setup::bare().set("DOWNSTREAM_URL", "http://127.0.0.1:9");
+    let mut refused = Vec::new();
+    for (name, content) in cases {
+        let setup = bare();
+        let file = setup.path("secret");
+        std::fs::write(&file, content).unwrap();
+        refused.push(("what is in it", setup.set(name, file.to_str().unwrap()), name));
+        refused.push(("no such file", bare().set(name, "/no/such/file"), name));
+        refused.push(("no name", bare().set(name, ""), name));
+        let both = bare();
+        let file = both.path("secret");
+        std::fs::write(&file, "good").unwrap();
+        let plain = name.trim_end_matches("_FILE");
+        let value = if plain == "QUEUE_URL" { "sqlite::memory:" } else { "http://127.0.0.1:9/good" };
+        refused.push(("both", both.set(name, file.to_str().unwrap()).set(plain, value), name));
+    }
+    for (what, setup, name) in &refused {
+        let (.., stderr) = setup.run().await;
+        assert!(!stderr.contains("s3cret"), "{what} {name}: {stderr}");
+    }
+    all_refused(refused).await;
+}
+
+#[tokio::test]
 async fn a_flag_wins_over_its_variable() {
     let downstream = Downstream::start(Answer::status(503)).await;
     let setup = Setup::new(downstream.url()).set("RETRY_MAX_ATTEMPTS", "3").argument("--retry-max-attempts=1");
@@ -269,6 +332,12 @@ async fn the_help_lists_every_setting_with_its_default() {
         ("OTEL_SERVICE_NAME", "cognigy-gateway"),
         ("DASHBOARD", "on"),
         ("LOG_FORMAT", "text"),
+        ("COGNIGY_WEBHOOK_SECRET_FILE", ""),
+        ("COGNIGY_WEBHOOK_SECRET_PREVIOUS_FILE", ""),
+        ("DOWNSTREAM_BEARER_TOKEN_FILE", ""),
+        ("OAUTH_CLIENT_SECRET_FILE", ""),
+        ("QUEUE_URL_FILE", ""),
+        ("COGNIGY_INJECT_URL_FILE", ""),
     ];
     for (name, default) in settings {
         let flag = format!("--{} ", name.to_lowercase().replace('_', "-"));
