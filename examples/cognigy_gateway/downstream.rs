@@ -136,13 +136,14 @@ pub(crate) struct Downstream {
 }
 
 impl Downstream {
-    pub(crate) fn new(settings: &Settings, base: &BaseUrl, http: Client) -> Self {
+    /// `http` is for the downstream, `others` for the token server.
+    pub(crate) fn new(settings: &Settings, base: &BaseUrl, http: Client, others: &Client) -> Self {
         Self {
             lookup: base.join("/v1/customer/lookup"),
             process: base.join("/v2/process/cognigy"),
             health: base.join("/v2/health"),
             token: settings.downstream_bearer_token.as_ref().and_then(Hidden::bearer),
-            tokens: oauth::tokens(settings, &http),
+            tokens: oauth::tokens(settings, others),
             http,
             timeout: settings.downstream_timeout,
             max_bytes: settings.downstream_max_bytes.get(),

@@ -11,6 +11,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use portcullis::BoxError;
+use rustls::ClientConfig;
 use serde_json::value::RawValue;
 use tower::{Service, service_fn};
 
@@ -50,8 +51,8 @@ impl Content {
     }
 }
 
-pub(crate) fn client() -> Client {
-    let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http().enable_http1().build();
+pub(crate) fn client(tls: ClientConfig) -> Client {
+    let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
     Arc::new(legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector))
 }
 

@@ -29,6 +29,7 @@ mod shutdown;
 mod simulator;
 mod status;
 mod telemetry;
+mod tls;
 mod trace;
 mod worker;
 
@@ -106,8 +107,12 @@ async fn run(settings: Settings) -> Result<(), String> {
             (format!("http://{}", simulator.address).parse::<BaseUrl>()?, Some(simulator))
         }
     };
-    let http = exchange::client();
-    let downstream = Arc::new(Downstream::new(&settings, &base, http.clone()));
+    let http = exchange::client(tls::system()?);
+    let api = match &settings.downstream_ca_file {
+        Some(file) => exchange::client(tls::given(file).map_err(|error| format!("DOWNSTREAM_CA_FILE: {error}"))?),
+        None => http.clone(),
+    };
+    let downstream = Arc::new(Downstream::new(&settings, &base, api, &http));
     let client = |origin, deadline| downstream.client(&settings, &circuit, origin, deadline).map_err(named("RETRY_"));
     let proxy = client(Origin::Proxy, settings.proxy_deadline)?;
     let jobs = client(Origin::Job, settings.job_timeout)?;

@@ -1,6 +1,6 @@
 //! Settings: each is a flag and an environment variable, and a bad one ends the start with one line that names it.
 
-use std::{env, error::Error as _, ffi::OsStr, fmt, num::NonZeroUsize, str::FromStr, time::Duration};
+use std::{env, error::Error as _, ffi::OsStr, fmt, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::{
     Arg, CommandFactory, FromArgMatches, Parser, ValueEnum, builder::ValueParser, error::ContextKind,
@@ -47,6 +47,9 @@ pub(crate) struct Settings {
     /// A longer answer from the downstream is an invalid one
     #[arg(long, env, default_value = "1048576")]
     pub(crate) downstream_max_bytes: NonZeroUsize,
+    /// PEM file of the roots that TLS to the downstream trusts [default: the system's]
+    #[arg(long, env)]
+    pub(crate) downstream_ca_file: Option<PathBuf>,
     /// Fixed bearer token for the downstream
     #[arg(long, env, hide_env_values = true)]
     pub(crate) downstream_bearer_token: Option<Hidden>,
@@ -218,6 +221,9 @@ impl Settings {
         if self.downstream_bearer_token.as_ref().is_some_and(|token| token.bearer().is_none()) {
             return Err("DOWNSTREAM_BEARER_TOKEN: holds what no HTTP header can".into());
         }
+        if self.downstream_ca_file.is_some() && !self.downstream_url.as_ref().is_some_and(BaseUrl::is_https) {
+            return Err("DOWNSTREAM_CA_FILE: makes no sense unless DOWNSTREAM_URL begins with https://".into());
+        }
         self.check_oauth()?;
         if self.probe_successes() > self.breaker_probes {
             return Err("BREAKER_PROBE_SUCCESSES: more than BREAKER_PROBES can never be reached".into());
@@ -367,6 +373,10 @@ impl fmt::Debug for Hidden {
 pub(crate) struct BaseUrl(String);
 
 impl BaseUrl {
+    fn is_https(&self) -> bool {
+        self.0.starts_with("https:")
+    }
+
     /// The URL of `path`, which begins with a slash and holds nothing that has to be escaped.
     pub(crate) fn join(&self, path: &str) -> Uri {
         format!("{}{path}", self.0).parse().expect("a base URL and a plain path make a URL")

@@ -27,3 +27,4 @@ mod settings;
 mod shutdown;
 mod support;
 mod telemetry;
+mod tls;

@@ -299,6 +299,7 @@ async fn the_help_lists_every_setting_with_its_default() {
         ("DOWNSTREAM_URL", ""),
         ("DOWNSTREAM_TIMEOUT", "10s"),
         ("DOWNSTREAM_MAX_BYTES", "1048576"),
+        ("DOWNSTREAM_CA_FILE", ""),
         ("DOWNSTREAM_BEARER_TOKEN", ""),
         ("QUEUE_URL", "sqlite://cognigy_gateway.db"),
         ("QUEUE_CONCURRENCY", "64"),

@@ -17,6 +17,9 @@ mod server;
 #[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
 #[path = "../shutdown.rs"]
 mod shutdown;
+#[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
+#[path = "../tls.rs"]
+mod tls;
 
 use std::{convert::Infallible, env, io, pin::pin, sync::Arc, time::Duration};
 
@@ -82,7 +85,8 @@ type Forward = (Uri, exchange::Client);
 
 async fn proxy(listener: TcpListener, url: Uri) -> io::Result<()> {
     tracing_subscriber::fmt().with_writer(io::stderr).init();
-    let router = Router::new().route("/webhook/cognigy", post(forward)).with_state(Arc::new((url, exchange::client())));
+    let client = exchange::client(tls::system().map_err(io::Error::other)?);
+    let router = Router::new().route("/webhook/cognigy", post(forward)).with_state(Arc::new((url, client)));
     let (_running, shutdown) = shutdown::Shutdown::new();
     server::serve(listener, router, Duration::from_secs(10), shutdown).await;
     Ok(())
