@@ -51,6 +51,9 @@ async fn a_newcomer_sees_the_circuit_open_and_close() {
     let Some(browser) = Browser::open().await else { return };
     let mut gateway = Setup::bare().start().await;
     browser.width(1100, 900, false).await;
+    // Contrast is not that of a button which is about to change its colour.
+    let still = ("prefers-reduced-motion", "reduce");
+    browser.prefers(&[still]).await;
     browser.go(&format!("http://{}/", gateway.address)).await;
     until_state(&browser, "Closed").await;
     browser.picture("closed").await;
@@ -73,20 +76,19 @@ async fn a_newcomer_sees_the_circuit_open_and_close() {
     crate::support::pause(3000).await;
     browser.picture("open").await;
     readable(&browser, "open").await;
-    // Buttons fade from one colour to the other.
-    browser.prefers(&[("prefers-color-scheme", "dark")]).await;
-    crate::support::pause(500).await;
+    browser.prefers(&[still, ("prefers-color-scheme", "dark")]).await;
     browser.picture("open-dark").await;
     readable(&browser, "open in the dark").await;
     browser.width(360, 740, true).await;
     browser.picture("open-phone-dark").await;
     readable(&browser, "open on a phone in the dark").await;
-    browser.prefers(&[("prefers-color-scheme", "light"), ("prefers-reduced-motion", "reduce")]).await;
-    crate::support::pause(500).await;
+    browser.prefers(&[still, ("prefers-color-scheme", "light")]).await;
     browser.picture("open-phone").await;
     readable(&browser, "open on a phone").await;
     let moves = "getComputedStyle(document.querySelector('button')).transitionDuration";
     assert_eq!(browser.eval(moves).await, "0s");
+    browser.prefers(&[]).await;
+    assert_ne!(browser.eval(moves).await, "0s");
 
     browser.click("[data-mood=well]").await;
     until_state(&browser, "Closed").await;

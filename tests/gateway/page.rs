@@ -2,6 +2,7 @@
 
 use std::{net::SocketAddr, time::Instant};
 
+use rusqlite::Connection;
 use serde_json::{Value, json};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -137,6 +138,24 @@ async fn events_tell_no_payload_no_secret_and_no_id() {
     for telltale in ["private", "downstream-token", SECRET, &signature, &task, &downstream.url()["http://".len()..]] {
         assert!(!frame.contains(telltale), "{telltale} in {frame}");
     }
+}
+
+#[tokio::test]
+async fn a_queue_that_does_not_answer_is_shown_as_one() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let setup = Setup::new(downstream.url());
+    let gateway = setup.start().await;
+    let mut events = Events::open(&gateway).await;
+    let lock = Connection::open(setup.path("queue.db")).unwrap();
+    lock.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    let frame = events.until("no answer", |frame| frame["queue"]["jobs"].is_null()).await;
+    assert_eq!(frame["queue"], json!({ "backend": "sqlite", "jobs": null, "waited": null }));
+    eventually("the metrics say so too", async || {
+        gateway.metric("cognigy_queue_depth", &[("lane", "lookups")]).await.is_nan().then_some(())
+    })
+    .await;
+    lock.execute_batch("ROLLBACK").unwrap();
+    events.until("an answer", |frame| frame["queue"]["jobs"] == 0).await;
 }
 
 #[tokio::test]
