@@ -81,9 +81,29 @@
 //!
 //! # Other providers
 //!
-//! A [`Scheme`] is data. [`Scheme::github`] is ready made; others are [built](Scheme::builder) in a few lines, with header
-//! names that may be known at run time alone: HMAC with SHA-256 or SHA-512, in hex or standard base64, over content that ends
-//! with the body. Schemes with public keys cannot be written so.
+//! A [`Scheme`] is data, and these are ready made:
+//!
+//! | Profile | Signature in | signs besides the body | tolerance |
+//! | --- | --- | --- | --- |
+//! | [`cognigy`](Scheme::cognigy) | `X-Cognigy-Signature` | | |
+//! | [`dropbox`](Scheme::dropbox) | `X-Dropbox-Signature` | | |
+//! | [`genesys`](Scheme::genesys) | `X-Hub-Signature-256`, in base64 | | |
+//! | [`github`](Scheme::github) | `X-Hub-Signature-256` | | |
+//! | [`jambonz`](Scheme::jambonz) | `Jambonz-Signature` | time | 300 s |
+//! | [`linear`](Scheme::linear) | `Linear-Signature` | | (in the body) |
+//! | [`meta`](Scheme::meta) | `X-Hub-Signature-256` | | |
+//! | [`paddle`](Scheme::paddle) | `Paddle-Signature` | time | 5 s |
+//! | [`shopify`](Scheme::shopify) | `X-Shopify-Hmac-Sha256` | | |
+//! | [`slack`](Scheme::slack) | `X-Slack-Signature` | time | 300 s |
+//! | [`square`](Scheme::square) | `x-square-hmacsha256-signature` | URL | |
+//! | [`standard_webhooks`](Scheme::standard_webhooks) | `webhook-signature` | id, time | 300 s |
+//! | [`stripe`](Scheme::stripe) | `Stripe-Signature` | time | 300 s |
+//! | [`svix`](Scheme::svix) | `svix-signature` | id, time | 300 s |
+//! | [`twitch`](Scheme::twitch) | `Twitch-Eventsub-Message-Signature` | id, time | 600 s |
+//! | [`zoom`](Scheme::zoom) | `x-zm-signature` | time | 300 s |
+//!
+//! Others are [built](Scheme::builder) in a few lines, with header names that may be known at run time alone: HMAC with
+//! SHA-256 or SHA-512, in hex or standard base64, over content that ends with the body. Nothing weaker can be chosen.
 
 mod layer; // what the user stacks
 mod service; // judges the headers

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::atomic::Ordering::Relaxed};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use portcullis::signature::{Secret, SignatureLayer, Verified, VerifiedBody};
+use portcullis::signature::{Scheme, Secret, SignatureLayer, Verified, VerifiedBody};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{SECRET, Script, Step, answer, layer, secret, signed};
@@ -165,7 +165,7 @@ async fn debug_shows_no_secret() {
 
 #[tokio::test]
 async fn a_good_credential_does_not_hide_a_bad_signature_under_a_second_name() {
-    let layer = SignatureLayer::new(crate::schemes::svix(), secret()).accept_credentials();
+    let layer = SignatureLayer::new(Scheme::svix(), secret()).accept_credentials();
     for name in ["webhook-signature", "svix-signature"] {
         let bad = request(&[("x-api-key", SECRET), (name, "v1,AAAA")]);
         assert_eq!(answer(&layer, bad).await.status(), StatusCode::UNAUTHORIZED, "{name}");

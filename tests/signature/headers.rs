@@ -9,10 +9,7 @@ use portcullis::signature::{Scheme, Secret, SignatureLayer, Signer, Verified, Ve
 use proptest::prelude::*;
 use tower::{Layer, ServiceExt, service_fn};
 
-use crate::{
-    schemes::{stripe, svix},
-    support::{Script, answer, layer, secret, signed},
-};
+use crate::support::{Script, answer, layer, secret, signed};
 
 const CONTENT: &[u8] = b"{}";
 const HEADER: &str = "x-cognigy-signature";
@@ -177,7 +174,7 @@ proptest! {
         let names = ["x-cognigy-signature", "stripe-signature", "webhook-signature", "webhook-id", "webhook-timestamp", "authorization", "x-api-key"];
         let headers = HeaderMap::from_iter(names.map(|name| (name.parse().unwrap(), value.clone())));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        for scheme in [Scheme::cognigy(), stripe(), svix()] {
+        for scheme in [Scheme::cognigy(), Scheme::stripe(), Scheme::svix()] {
             for layer in [SignatureLayer::new(scheme.clone(), secret()), SignatureLayer::new(scheme, secret()).accept_credentials()] {
                 let response = runtime.block_on(answer(&layer, request(headers.clone())));
                 prop_assert_eq!(response.status(), StatusCode::UNAUTHORIZED);

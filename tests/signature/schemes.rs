@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use portcullis::{
-    signature::{Encoding, KeyEncoding, Scheme, Secret, Segment, SignatureLayer, Signer, Timestamp, Unit, Verified},
+    signature::{Scheme, Secret, Segment, SignatureLayer, Signer, Timestamp, Unit, Verified},
     time::{ManualWallClock, UnixTime},
 };
 
@@ -18,16 +18,6 @@ fn request(headers: HeaderMap) -> Request<Script> {
     request
 }
 
-pub(crate) fn stripe() -> Scheme {
-    Scheme::builder("stripe")
-        .header("Stripe-Signature")
-        .list(',', '=', "v1")
-        .timestamp(Timestamp::list_key("t"))
-        .signed([Segment::Timestamp, Segment::literal("."), Segment::Body])
-        .build()
-        .unwrap()
-}
-
 fn clock(seconds: u64) -> ManualWallClock {
     ManualWallClock::new(UnixTime::from_secs(seconds))
 }
@@ -37,13 +27,13 @@ async fn a_signature_of_the_old_secret_counts_beside_one_of_the_new() {
     let clock = clock(1_700_000_000);
     let value = |secret: &str| {
         let mut headers = HeaderMap::new();
-        let signer = Signer::new(stripe(), Secret::new(secret).unwrap()).wall_clock(clock.clock());
+        let signer = Signer::new(Scheme::stripe(), Secret::new(secret).unwrap()).wall_clock(clock.clock());
         signer.sign(&mut headers, CONTENT).unwrap();
         headers["stripe-signature"].to_str().unwrap().split_once(',').unwrap().1.to_owned()
     };
     let (known, unknown) = (value("the secret of this year"), value("a secret of someone else"));
-    let layer =
-        SignatureLayer::new(stripe(), Secret::new("the secret of this year").unwrap()).wall_clock(clock.clock());
+    let layer = SignatureLayer::new(Scheme::stripe(), Secret::new("the secret of this year").unwrap())
+        .wall_clock(clock.clock());
     for (listed, status) in [
         (vec![&known, &unknown], StatusCode::OK),
         (vec![&unknown, &known], StatusCode::OK),
@@ -64,9 +54,9 @@ async fn a_signature_of_the_old_secret_counts_beside_one_of_the_new() {
 async fn a_timestamp_counts_both_ways_with_its_edge_and_is_reported() {
     let sent = clock(1_700_000_000);
     let mut headers = HeaderMap::new();
-    Signer::new(stripe(), secret()).wall_clock(sent.clock()).sign(&mut headers, CONTENT).unwrap();
+    Signer::new(Scheme::stripe(), secret()).wall_clock(sent.clock()).sign(&mut headers, CONTENT).unwrap();
     let now = clock(0);
-    let layer = SignatureLayer::new(stripe(), secret()).wall_clock(now.clock());
+    let layer = SignatureLayer::new(Scheme::stripe(), secret()).wall_clock(now.clock());
     for (seconds, good) in [
         (1_700_000_000, true),
         (1_700_000_300, true),
@@ -87,8 +77,21 @@ async fn a_timestamp_counts_both_ways_with_its_edge_and_is_reported() {
 }
 
 #[tokio::test]
+async fn a_profiles_tolerance_can_be_another() {
+    let now = clock(1_700_000_000);
+    let mut headers = HeaderMap::new();
+    Signer::new(Scheme::paddle(), secret()).wall_clock(now.clock()).sign(&mut headers, CONTENT).unwrap();
+    now.set(UnixTime::from_secs(1_700_000_006));
+    let patient = Scheme::paddle().tolerance(std::time::Duration::from_secs(6));
+    for (scheme, status) in [(Scheme::paddle(), StatusCode::UNAUTHORIZED), (patient, StatusCode::OK)] {
+        let layer = SignatureLayer::new(scheme, secret()).wall_clock(now.clock());
+        assert_eq!(answer(&layer, request(headers.clone())).await.status(), status);
+    }
+}
+
+#[tokio::test]
 async fn a_timestamp_of_minus_two_to_the_63_does_not_overflow() {
-    let layer = SignatureLayer::new(stripe(), secret());
+    let layer = SignatureLayer::new(Scheme::stripe(), secret());
     for time in ["-9223372036854775808", "9223372036854775807", "18446744073709551615", "18446744073709551616", "٣", ""]
     {
         let value = format!("t={time},v1={}", "0".repeat(64));
@@ -100,36 +103,18 @@ async fn a_timestamp_of_minus_two_to_the_63_does_not_overflow() {
     }
 }
 
-pub(crate) fn svix() -> Scheme {
-    Scheme::builder("svix")
-        .header(["webhook-signature", "svix-signature"])
-        .versioned("v1")
-        .encoding(Encoding::Base64)
-        .key_encoding(KeyEncoding::Whsec)
-        .timestamp(Timestamp::header(["webhook-timestamp", "svix-timestamp"]))
-        .signed([
-            Segment::header(["webhook-id", "svix-id"]),
-            Segment::literal("."),
-            Segment::Timestamp,
-            Segment::literal("."),
-            Segment::Body,
-        ])
-        .build()
-        .unwrap()
-}
-
 #[tokio::test]
 async fn two_families_of_headers_are_not_mixed() {
-    let layer = SignatureLayer::new(svix(), secret());
-    let mut headers = HeaderMap::from_iter([("webhook-id".parse().unwrap(), HeaderValue::from_static("msg_1"))]);
-    Signer::new(svix(), secret()).sign(&mut headers, CONTENT).unwrap();
+    let layer = SignatureLayer::new(Scheme::svix(), secret());
+    let mut headers = HeaderMap::from_iter([("svix-id".parse().unwrap(), HeaderValue::from_static("msg_1"))]);
+    Signer::new(Scheme::svix(), secret()).sign(&mut headers, CONTENT).unwrap();
     assert_eq!(answer(&layer, request(headers.clone())).await.status(), StatusCode::OK);
 
     let renamed = |names: &[&str]| {
         let mut headers = headers.clone();
         for name in names {
-            let value = headers.remove(format!("webhook-{name}")).unwrap();
-            headers.insert(HeaderName::try_from(format!("svix-{name}")).unwrap(), value);
+            let value = headers.remove(format!("svix-{name}")).unwrap();
+            headers.insert(HeaderName::try_from(format!("webhook-{name}")).unwrap(), value);
         }
         headers
     };
@@ -146,11 +131,11 @@ async fn two_families_of_headers_are_not_mixed() {
 #[tokio::test]
 async fn a_signed_id_cannot_take_over_what_follows_it() {
     let now = clock(1_700_000_000);
-    let layer = SignatureLayer::new(svix(), secret()).wall_clock(now.clock());
-    let mut headers = HeaderMap::from_iter([("webhook-id".parse().unwrap(), HeaderValue::from_static("msg"))]);
-    let signer = Signer::new(svix(), secret()).wall_clock(now.clock());
+    let layer = SignatureLayer::new(Scheme::svix(), secret()).wall_clock(now.clock());
+    let mut headers = HeaderMap::from_iter([("svix-id".parse().unwrap(), HeaderValue::from_static("msg"))]);
+    let signer = Signer::new(Scheme::svix(), secret()).wall_clock(now.clock());
     signer.sign(&mut headers, b"1700000000.{}").unwrap();
-    headers.insert("webhook-id", HeaderValue::from_static("msg.1700000000"));
+    headers.insert("svix-id", HeaderValue::from_static("msg.1700000000"));
     assert_eq!(answer(&layer, request(headers.clone())).await.status(), StatusCode::UNAUTHORIZED);
     assert!(signer.sign(&mut headers, CONTENT).is_err());
 }

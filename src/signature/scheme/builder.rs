@@ -157,6 +157,13 @@ impl SchemeBuilder {
     }
 }
 
+impl SchemeBuilder {
+    /// A scheme of this crate's own, each of which is built by its example and by the tests.
+    pub(super) fn profile(self) -> Scheme {
+        self.build().expect("a profile's settings are good")
+    }
+}
+
 fn names(names: &Names, setting: &'static str) -> Result<Vec<HeaderName>, ConfigError> {
     if names.0.is_empty() {
         return Err(ConfigError::new(setting, "the name of a header", "empty"));

@@ -25,6 +25,6 @@ impl Scheme {
     /// Nothing in it says when it was signed, so whoever records a request can send it again.
     #[must_use]
     pub fn cognigy() -> Self {
-        Self::bare("cognigy", "x-cognigy-signature")
+        Self::builder("cognigy").header("X-Cognigy-Signature").profile()
     }
 }

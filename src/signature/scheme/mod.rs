@@ -6,10 +6,24 @@ mod rfc3339; // dates
 mod template; // what is signed
 mod timestamp; // when, and how long ago
 
+// One for each provider.
 mod cognigy;
+mod dropbox;
+mod genesys;
 mod github;
+mod jambonz;
+mod linear;
+mod meta;
+mod paddle;
+mod shopify;
+mod slack;
+mod square;
+mod standard_webhooks;
+mod stripe;
+mod twitch;
+mod zoom;
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
 
@@ -26,21 +40,31 @@ use super::{
 };
 use crate::{ConfigError, time::UnixTime};
 
-/// How a provider signs: plain data, with profiles for some providers and a [builder](Self::builder) for all others.
+/// How a provider signs: plain data, with profiles for many providers and a [builder](Self::builder) for all others.
 ///
 /// A request carries the signature header once, and every other header that is signed once. The hash is the scheme's and
 /// never the sender's choice.
 ///
 /// ```
-/// use portcullis::signature::{Scheme, Segment, Timestamp};
+/// use std::time::Duration;
+/// use portcullis::signature::{Scheme, Segment, Timestamp, Unit};
 ///
-/// let stripe = Scheme::builder("stripe")
-///     .header("Stripe-Signature")
-///     .list(',', '=', "v1")
-///     .timestamp(Timestamp::list_key("t"))
-///     .signed([Segment::Timestamp, Segment::literal("."), Segment::Body])
+/// // Webflow's: hex of an HMAC-SHA256 over `TIME:BODY`, with the time in a header of its own, in milliseconds.
+/// let webflow = Scheme::builder("webflow")
+///     .header("x-webflow-signature")
+///     .timestamp(Timestamp::header("x-webflow-timestamp").unit(Unit::Millis))
+///     .signed([Segment::Timestamp, Segment::literal(":"), Segment::Body])
 ///     .build()?;
-/// assert_eq!(stripe.name(), "stripe");
+/// assert_eq!(webflow.name(), "webflow");
+///
+/// // ElevenLabs': a list, `t=TIME,v0=HEX`, over `TIME.BODY`, for half an hour.
+/// let eleven_labs = Scheme::builder("eleven_labs")
+///     .header("ElevenLabs-Signature")
+///     .list(',', '=', "v0")
+///     .timestamp(Timestamp::list_key("t").tolerance(Duration::from_secs(1800)))
+///     .signed([Segment::Timestamp, Segment::literal("."), Segment::Body])
+///     .build();
+/// assert!(eleven_labs.is_ok());
 /// # Ok::<_, portcullis::ConfigError>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -82,18 +106,18 @@ impl Scheme {
         SchemeBuilder::new(name.into())
     }
 
-    fn bare(name: &'static str, header: &'static str) -> Self {
-        Self {
-            name: name.into(),
-            header: vec![HeaderName::from_static(header)],
-            grammar: Grammar::Bare,
-            encoding: Encoding::Hex,
-            hash: Hash::Sha256,
-            prefix: Vec::new(),
-            timestamp: None,
-            timestamp_headers: Vec::new(),
-            key: KeyEncoding::Text,
-        }
+    /// The same with another tolerance, as [`Timestamp::tolerance`] has it; where no time is signed, nothing changes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use portcullis::signature::Scheme;
+    ///
+    /// let _patient = Scheme::paddle().tolerance(Duration::from_secs(60));
+    /// ```
+    #[must_use]
+    pub fn tolerance(mut self, tolerance: Duration) -> Self {
+        self.timestamp = self.timestamp.map(|timestamp| timestamp.tolerance(tolerance));
+        self
     }
 
     /// Its name.

@@ -41,24 +41,21 @@ impl Segment {
 /// in the second of the timestamp headers. So nothing can be mixed from two families.
 ///
 /// ```
-/// use portcullis::signature::{Encoding, KeyEncoding, Scheme, Segment, Timestamp};
+/// use portcullis::signature::{Scheme, Segment, Timestamp};
 ///
-/// let standard_webhooks = Scheme::builder("standard-webhooks")
-///     .header(["webhook-signature", "svix-signature"])
-///     .versioned("v1")
-///     .encoding(Encoding::Base64)
-///     .key_encoding(KeyEncoding::Whsec)
-///     .timestamp(Timestamp::header(["webhook-timestamp", "svix-timestamp"]))
+/// // A provider that changes its name, and sends the old headers or the new ones.
+/// let renamed = Scheme::builder("renamed")
+///     .header(["new-signature", "old-signature"])
+///     .timestamp(Timestamp::header(["new-timestamp", "old-timestamp"]))
 ///     .signed([
-///         Segment::header(["webhook-id", "svix-id"]),
+///         Segment::header(["new-id", "old-id"]),
 ///         Segment::literal("."),
 ///         Segment::Timestamp,
 ///         Segment::literal("."),
 ///         Segment::Body,
 ///     ])
-///     .build()?;
-/// assert!(standard_webhooks.secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").is_ok());
-/// # Ok::<_, portcullis::ConfigError>(())
+///     .build();
+/// assert!(renamed.is_ok());
 /// ```
 #[derive(Clone, Debug)]
 pub struct Names(pub(super) Vec<String>);
@@ -95,19 +92,30 @@ impl From<Vec<String>> for Names {
 /// ```
 /// use bytes::Bytes;
 /// use http::Request;
-/// use portcullis::signature::{Encoding, Scheme, Segment, SignedContext};
+/// use http_body_util::Full;
+/// use http::{Response, StatusCode};
+/// use portcullis::signature::{Scheme, Secret, SignatureLayer, SignedContext, Signer, VerifiedBody};
+/// use tower::{ServiceBuilder, ServiceExt, service_fn};
 ///
-/// let square = Scheme::builder("square")
-///     .header("x-square-hmacsha256-signature")
-///     .encoding(Encoding::Base64)
-///     .signed([Segment::Context, Segment::Body])
-///     .build()?;
-///
-/// let mut request = Request::new(());
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let registered = Bytes::from_static(b"https://example.com/webhooks");
-/// request.extensions_mut().insert(SignedContext(registered));
-/// # let _ = square;
-/// # Ok::<_, portcullis::ConfigError>(())
+/// let secret = Secret::new("an example of a secret")?;
+/// let mut request = Request::new(Full::new(Bytes::from("{}")));
+/// Signer::new(Scheme::square(), secret.clone()).context(registered.clone()).sign(request.headers_mut(), b"{}")?;
+///
+/// let webhooks = ServiceBuilder::new()
+///     .map_request(move |mut request: Request<Full<Bytes>>| {
+///         request.extensions_mut().insert(SignedContext(registered.clone()));
+///         request
+///     })
+///     .layer(SignatureLayer::new(Scheme::square(), secret))
+///     .service(service_fn(async |_: Request<VerifiedBody>| {
+///         Ok::<_, std::convert::Infallible>(Response::new(Bytes::new()))
+///     }));
+/// assert_eq!(webhooks.oneshot(request).await?.status(), StatusCode::OK);
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone, Debug)]
 pub struct SignedContext(pub Bytes);

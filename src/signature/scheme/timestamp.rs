@@ -14,14 +14,13 @@ use crate::{signature::Reason, time::UnixTime};
 /// use std::time::Duration;
 /// use portcullis::signature::{Scheme, Segment, Timestamp, Unit};
 ///
-/// let ten_minutes = Timestamp::header("Twitch-Eventsub-Message-Timestamp").unit(Unit::Rfc3339).tolerance(Duration::from_secs(600));
-/// let twitch = Scheme::builder("twitch")
-///     .header("Twitch-Eventsub-Message-Signature")
-///     .prefix("sha256=")
+/// let ten_minutes = Timestamp::header("x-sent").unit(Unit::Rfc3339).tolerance(Duration::from_secs(600));
+/// let scheme = Scheme::builder("ours")
+///     .header("x-signature")
 ///     .timestamp(ten_minutes)
-///     .signed([Segment::header("Twitch-Eventsub-Message-Id"), Segment::Timestamp, Segment::Body])
+///     .signed([Segment::header("x-id"), Segment::Timestamp, Segment::Body])
 ///     .build();
-/// assert!(twitch.is_ok());
+/// assert!(scheme.is_ok());
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
