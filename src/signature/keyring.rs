@@ -9,7 +9,7 @@ use std::{
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::{
-    MAX_SECRETS, Secret, credentials,
+    MAX_SECRETS, Secret, Verifier, credentials,
     mac::{Hash, Mac, Tag},
 };
 use crate::ConfigError;
@@ -45,9 +45,12 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// When there are none, or more than [`MAX_SECRETS`]; nothing changes then.
+    /// When there are none, or more than [`MAX_SECRETS`], or where a [`Verifier`] takes their place; nothing changes then.
     pub fn replace(&self, secrets: impl IntoIterator<Item = Secret>) -> Result<(), ConfigError> {
-        let mut keys = Keys(Vec::with_capacity(MAX_SECRETS));
+        if self.keys().verifier().is_some() {
+            return Err(not_beside_a_verifier());
+        }
+        let mut keys = Keys::Secrets(Vec::with_capacity(MAX_SECRETS));
         for secret in secrets {
             keys.push(self.hash, secret)?;
         }
@@ -76,9 +79,14 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// At least one key, and at most [`MAX_SECRETS`].
+/// What requests have to be signed with.
 #[derive(Clone)]
-pub(super) struct Keys(Vec<Key>);
+pub(super) enum Keys {
+    /// At least one key, and at most [`MAX_SECRETS`].
+    Secrets(Vec<Key>),
+    /// The user's.
+    Foreign(Arc<dyn Verifier>),
+}
 
 /// What is kept of a secret.
 #[derive(Clone)]
@@ -90,16 +98,32 @@ pub(super) struct Key {
 
 impl Keys {
     pub(super) fn of(hash: Hash, secret: Secret) -> Self {
-        Self(vec![Key::new(hash, secret, 0)])
+        Self::Secrets(vec![Key::new(hash, secret, 0)])
+    }
+
+    pub(super) fn foreign(verifier: impl Verifier) -> Self {
+        Self::Foreign(Arc::new(verifier))
+    }
+
+    pub(super) const fn verifier(&self) -> Option<&Arc<dyn Verifier>> {
+        match self {
+            Self::Secrets(_) => None,
+            Self::Foreign(verifier) => Some(verifier),
+        }
     }
 
     pub(super) fn push(&mut self, hash: Hash, secret: Secret) -> Result<(), ConfigError> {
-        if self.len() == MAX_SECRETS {
+        let Self::Secrets(keys) = self else { return Err(not_beside_a_verifier()) };
+        if keys.len() == MAX_SECRETS {
             return Err(ConfigError::new("secrets", "at most four", "one more"));
         }
-        self.0.push(Key::new(hash, secret, self.len()));
+        keys.push(Key::new(hash, secret, keys.len()));
         Ok(())
     }
+}
+
+fn not_beside_a_verifier() -> ConfigError {
+    ConfigError::new("secrets", "none, since a verifier judges the signatures", "some")
 }
 
 impl Key {
@@ -115,7 +139,10 @@ impl Deref for Keys {
     type Target = [Key];
 
     fn deref(&self) -> &[Key] {
-        &self.0
+        match self {
+            Self::Secrets(keys) => keys,
+            Self::Foreign(_) => &[],
+        }
     }
 }
 

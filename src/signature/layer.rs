@@ -6,7 +6,7 @@ use http::Response;
 use tower_layer::Layer;
 
 use super::{
-    Scheme, Secret,
+    Scheme, Secret, Verifier,
     keyring::{Keyring, Keys},
     refusal::{Bare, Refusal},
     service::VerifySignature,
@@ -38,6 +38,10 @@ impl SignatureLayer {
     /// Requests signed by `scheme` with `secret`.
     pub fn new(scheme: Scheme, secret: Secret) -> Self {
         let keyring = Keyring::new(scheme.hash(), Keys::of(scheme.hash(), secret));
+        Self::judging(scheme, keyring)
+    }
+
+    const fn judging(scheme: Scheme, keyring: Keyring) -> Self {
         Self {
             gate: Gate {
                 scheme,
@@ -52,13 +56,24 @@ impl SignatureLayer {
     }
 }
 
+impl SignatureLayer {
+    /// Requests signed by `scheme`, with signatures that `verifier` judges, in place of the MAC under a secret.
+    ///
+    /// There are no secrets then: [`also_accept`](Self::also_accept) panics, the [`keyring`](Self::keyring) is empty and
+    /// takes none, and no credential is good.
+    pub fn verify_with(scheme: Scheme, verifier: impl Verifier) -> Self {
+        let keyring = Keyring::new(scheme.hash(), Keys::foreign(verifier));
+        Self::judging(scheme, keyring)
+    }
+}
+
 impl<R> SignatureLayer<R> {
     /// Accepts one more secret, as during a rotation. Each costs a MAC over every body. A [`keyring`](Self::keyring) that
     /// was taken before is none of this layer's any more.
     ///
     /// # Panics
     ///
-    /// When there are [`MAX_SECRETS`](super::MAX_SECRETS) already.
+    /// When there are [`MAX_SECRETS`](super::MAX_SECRETS) already, or a [`Verifier`] in place of secrets.
     #[track_caller]
     pub fn also_accept(mut self, secret: Secret) -> Self {
         let hash = self.gate.scheme.hash();

@@ -104,6 +104,7 @@
 //!
 //! Others are [built](Scheme::builder) in a few lines, with header names that may be known at run time alone: HMAC with
 //! SHA-256 or SHA-512, in hex or standard base64, over content that ends with the body. Nothing weaker can be chosen.
+//! Signatures of other kinds, such as Ed25519, are judged by a [`Verifier`] of yours.
 
 mod layer; // what the user stacks
 mod service; // judges the headers
@@ -113,6 +114,7 @@ mod verify; // the verdict
 mod credentials; // the secret itself, in a header
 mod scheme; // providers, as data
 mod mac; // the keyed hash
+mod foreign; // signatures of other kinds
 mod keyring; // the accepted secrets
 mod secret; // what both sides know
 mod refusal; // what is answered
@@ -120,6 +122,7 @@ mod signer; // the other side
 
 pub use self::{
     body::VerifiedBody,
+    foreign::{Verification, Verifier},
     future::ResponseFuture,
     keyring::Keyring,
     layer::SignatureLayer,

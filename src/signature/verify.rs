@@ -6,7 +6,7 @@ use http::{Extensions, HeaderMap};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::{
-    Reason, Scheme, credentials,
+    Reason, Scheme, Verification, credentials,
     keyring::{Keys, first},
     mac::{Mac, Tag},
 };
@@ -57,15 +57,33 @@ impl Verified {
     }
 }
 
-/// A request whose headers are good, and the MACs that its body has yet to bear out.
+/// A request whose headers are good, and what its body has yet to bear out.
 pub(super) struct Check {
     keys: Arc<Keys>,
-    /// One for each key; none where no signature was sent.
-    macs: Vec<Mac>,
-    signatures: Vec<Tag>,
+    proof: Proof,
     timestamp: Option<UnixTime>,
     /// The key that a credential was made with.
     credential: Option<usize>,
+}
+
+/// What was sent to prove the body.
+enum Proof {
+    /// Nothing: a credential has to do.
+    Absent,
+    /// Signatures, and a MAC under each key that one of them has to be.
+    Macs { macs: Vec<Mac>, signatures: Vec<Tag> },
+    /// Signatures of another kind.
+    Foreign(Box<dyn Verification>),
+}
+
+impl Proof {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Absent => {}
+            Self::Macs { macs, .. } => macs.iter_mut().for_each(|mac| mac.update(bytes)),
+            Self::Foreign(verification) => verification.update(bytes),
+        }
+    }
 }
 
 impl Check {
@@ -78,51 +96,62 @@ impl Check {
         extensions: &Extensions,
         now: UnixTime,
     ) -> Result<Self, Reason> {
-        let mut check = Self { keys, macs: Vec::new(), signatures: Vec::new(), timestamp: None, credential: None };
+        let mut check = Self { keys, proof: Proof::Absent, timestamp: None, credential: None };
         if credentials {
             for presented in credentials::read(headers)?.into_iter().flatten() {
                 let hits = check.keys.iter().map(|key| key.credential.ct_eq(&presented));
                 check.credential = Some(first(hits).ok_or(Reason::Mismatch)?);
             }
         }
-        if check.credential.is_none() || scheme.is_in(headers) {
-            let claim = scheme.read(headers, now)?;
-            check.macs.extend(check.keys.iter().map(|key| key.mac.clone()));
-            scheme
-                .feed(&claim, headers, extensions, |bytes| check.macs.iter_mut().for_each(|mac| mac.update(bytes)))?;
-            check.signatures = claim.signatures;
+        if check.credential.is_some() && !scheme.is_in(headers) {
+            return Ok(check);
+        }
+        if let Some(verifier) = check.keys.verifier() {
+            let claim = scheme.read_any(headers, now)?;
+            let signatures: Vec<&[u8]> = claim.signatures.iter().map(Vec::as_slice).collect();
+            check.proof = Proof::Foreign(verifier.begin(&signatures));
+            scheme.feed(&claim, headers, extensions, |bytes| check.proof.update(bytes))?;
+            check.timestamp = claim.timestamp;
+        } else {
+            let mut claim = scheme.read(headers, now)?;
+            let signatures = std::mem::take(&mut claim.signatures);
+            check.proof = Proof::Macs { macs: check.keys.iter().map(|key| key.mac.clone()).collect(), signatures };
+            scheme.feed(&claim, headers, extensions, |bytes| check.proof.update(bytes))?;
             check.timestamp = claim.timestamp;
         }
         Ok(check)
     }
 
-    /// How many MACs are computed.
+    /// How many times every byte is hashed.
     pub(super) const fn width(&self) -> usize {
-        self.macs.len()
+        match &self.proof {
+            Proof::Absent => 0,
+            Proof::Macs { macs, .. } => macs.len(),
+            Proof::Foreign(_) => 1,
+        }
     }
 
-    /// Feeds the next bytes of the body to each MAC.
+    /// Feeds the next bytes of the body.
     pub(super) fn update(&mut self, bytes: &[u8]) {
-        for mac in &mut self.macs {
-            mac.update(bytes);
-        }
+        self.proof.update(bytes);
     }
 
     /// The verdict: every MAC is compared with every signature.
     pub(super) fn finish(self, scheme: &Scheme) -> Result<Verified, Reason> {
-        let signed = !self.macs.is_empty();
-        let signatures = self.signatures;
-        let hits = self.macs.into_iter().map(|mac| {
-            let tag = mac.finish();
-            signatures.iter().fold(Choice::from(0), |hit, signature| hit | tag.ct_eq(signature))
-        });
-        let key = if signed { first(hits) } else { self.credential };
-        let key = key.and_then(|key| self.keys.get(key)).ok_or(Reason::Mismatch)?;
-        Ok(Verified {
-            scheme: scheme.shared_name(),
-            signed,
-            key_label: Arc::clone(&key.label),
-            timestamp: self.timestamp,
-        })
+        let signed = !matches!(self.proof, Proof::Absent);
+        let label = |key: usize| self.keys.get(key).map(|key| Arc::clone(&key.label));
+        let key_label = match self.proof {
+            Proof::Absent => self.credential.and_then(label),
+            Proof::Macs { macs, signatures } => {
+                let hits = macs.into_iter().map(|mac| {
+                    let tag = mac.finish();
+                    signatures.iter().fold(Choice::from(0), |hit, signature| hit | tag.ct_eq(signature))
+                });
+                first(hits).and_then(label)
+            }
+            Proof::Foreign(verification) => verification.finish(),
+        };
+        let key_label = key_label.ok_or(Reason::Mismatch)?;
+        Ok(Verified { scheme: scheme.shared_name(), signed, key_label, timestamp: self.timestamp })
     }
 }

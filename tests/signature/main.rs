@@ -3,6 +3,7 @@
 mod bodies; // of every shape
 mod contract; // of tower
 mod credentials; // in every form
+mod foreign; // Ed25519
 mod headers; // judged before the body
 mod schemes; // lists, times, families
 mod support;

@@ -29,8 +29,16 @@ pub enum Encoding {
 }
 
 impl Encoding {
+    /// The bytes that `text` stands for, however many.
+    pub(super) fn bytes(self, text: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Hex => hex::decode(text).ok(),
+            Self::Base64 => STANDARD.decode(text).ok(),
+        }
+    }
+
     /// The MAC that `text` stands for, if it is one of `hash`'s length.
-    fn decode(self, text: &str, hash: Hash) -> Option<Tag> {
+    pub(super) fn decode(self, text: &str, hash: Hash) -> Option<Tag> {
         // base64's decoder asks for room by whole groups of three bytes.
         let mut buffer = [0; Tag::MAX + 2];
         let length = match self {
@@ -50,26 +58,26 @@ impl Encoding {
 
 impl Grammar {
     /// The signatures in `value`: at least one, and at most [`MAX_SIGNATURES`].
-    pub(super) fn signatures(&self, value: &str, encoding: Encoding, hash: Hash) -> Result<Vec<Tag>, Reason> {
-        let one = |text: &str| encoding.decode(text, hash).map(|tag| vec![tag]).ok_or(Reason::Malformed);
+    pub(super) fn signatures<T>(&self, value: &str, decode: impl Fn(&str) -> Option<T>) -> Result<Vec<T>, Reason> {
+        let one = |text: &str| decode(text).map(|signature| vec![signature]).ok_or(Reason::Malformed);
         match self {
             Self::Bare => one(value),
             Self::Prefix(prefix) => one(value.strip_prefix(prefix.as_str()).ok_or(Reason::Malformed)?),
             Self::List { key, .. } => {
                 let mut seen = 0;
-                let mut tags = Vec::new();
+                let mut signatures = Vec::new();
                 for text in self.values(value, key) {
                     seen += 1;
                     if seen > MAX_SIGNATURES {
                         return Err(Reason::Malformed);
                     }
                     // One that cannot be read is passed over, as providers' own libraries do: it may be of a later kind.
-                    tags.extend(encoding.decode(text, hash));
+                    signatures.extend(decode(text));
                 }
-                match (seen, tags.is_empty()) {
+                match (seen, signatures.is_empty()) {
                     (0, _) => Err(Reason::Missing),
                     (_, true) => Err(Reason::Malformed),
-                    (_, false) => Ok(tags),
+                    (_, false) => Ok(signatures),
                 }
             }
         }
@@ -116,7 +124,7 @@ mod tests {
     use super::*;
 
     fn count(grammar: &Grammar, value: &str) -> Result<usize, Reason> {
-        grammar.signatures(value, Encoding::Hex, Hash::Sha256).map(|tags| tags.len())
+        grammar.signatures(value, |text| Encoding::Hex.decode(text, Hash::Sha256)).map(|tags| tags.len())
     }
 
     #[test]

@@ -91,8 +91,8 @@ enum Part {
 }
 
 /// What the headers of a request claim.
-pub(super) struct Claim<'h> {
-    pub(super) signatures: Vec<Tag>,
+pub(super) struct Claim<'h, T> {
+    pub(super) signatures: Vec<T>,
     pub(super) timestamp: Option<UnixTime>,
     /// The timestamp as it was sent.
     time: &'h str,
@@ -148,15 +148,29 @@ impl Scheme {
         self.header.iter().any(|name| headers.contains_key(name))
     }
 
-    /// What the headers claim, judged as far as that goes without the body.
-    pub(super) fn read<'h>(&self, headers: &'h HeaderMap, now: UnixTime) -> Result<Claim<'h>, Reason> {
+    /// What the headers claim, judged as far as that goes without the body; the signatures are MACs.
+    pub(super) fn read<'h>(&self, headers: &'h HeaderMap, now: UnixTime) -> Result<Claim<'h, Tag>, Reason> {
+        self.read_as(headers, now, |text| self.encoding.decode(text, self.hash))
+    }
+
+    /// The same for signatures of any length.
+    pub(super) fn read_any<'h>(&self, headers: &'h HeaderMap, now: UnixTime) -> Result<Claim<'h, Vec<u8>>, Reason> {
+        self.read_as(headers, now, |text| self.encoding.bytes(text))
+    }
+
+    fn read_as<'h, T>(
+        &self,
+        headers: &'h HeaderMap,
+        now: UnixTime,
+        decode: impl Fn(&str) -> Option<T>,
+    ) -> Result<Claim<'h, T>, Reason> {
         let mut present = self.header.iter().enumerate().filter(|(_, name)| headers.contains_key(*name));
         let (family, name) = present.next().ok_or(Reason::Missing)?;
         if present.next().is_some() {
             return Err(Reason::Repeated);
         }
         let value = text(only(headers, name)?)?;
-        let signatures = self.grammar.signatures(value, self.encoding, self.hash)?;
+        let signatures = self.grammar.signatures(value, decode)?;
         let (time, timestamp) = match &self.timestamp {
             None => ("", None),
             Some(timestamp) => {
@@ -171,9 +185,9 @@ impl Scheme {
     }
 
     /// Feeds what is signed before the body.
-    pub(super) fn feed(
+    pub(super) fn feed<T>(
         &self,
-        claim: &Claim<'_>,
+        claim: &Claim<'_, T>,
         headers: &HeaderMap,
         extensions: &Extensions,
         mut feed: impl FnMut(&[u8]),
@@ -206,7 +220,7 @@ impl Scheme {
         &self,
         headers: &mut HeaderMap,
         now: UnixTime,
-        mac: impl FnOnce(&Claim<'_>, &HeaderMap) -> Result<Tag, Reason>,
+        mac: impl FnOnce(&Claim<'_, Tag>, &HeaderMap) -> Result<Tag, Reason>,
     ) -> Result<(), Reason> {
         let time = self.timestamp.as_ref().map(|timestamp| timestamp.print(now)).unwrap_or_default();
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Reason::Malformed);
