@@ -1,4 +1,4 @@
-//! The response: read, verify, make the inner service ready, call it.
+//! The response: read, verify, reserve, make the inner service ready, call it, settle.
 
 use std::{
     pin::Pin,
@@ -6,18 +6,17 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::{Buf, Bytes};
 use http::{Request, Response, request::Parts};
-use http_body::{Body, Frame};
+use http_body::Body;
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use super::{
-    Scheme,
-    body::{Intake, TooLarge, VerifiedBody},
-    credentials,
-    layer::Gate,
+    body::VerifiedBody,
+    gate::Gate,
+    reading::Reading,
     refusal::{Refusal, RefusalKind, Refuse},
+    replay::{ReplayStore, Reserved},
     verify::Check,
 };
 use crate::{
@@ -25,130 +24,79 @@ use crate::{
     trace::event,
 };
 
-/// As many bytes are hashed in one poll, over all MACs, before other tasks get their turn.
-const SLICE: usize = 64 * 1024;
-/// What a frame costs beside its bytes, in bytes of hashing: an endless row of empty frames has to yield too.
-const FRAME: usize = 256;
-
 pin_project! {
     /// The future of [`VerifySignature`](super::VerifySignature).
     #[must_use = "futures do nothing unless they are polled"]
-    pub struct ResponseFuture<S, B, R>
+    pub struct ResponseFuture<S, B, R, P>
     where
         S: Service<Request<VerifiedBody>>,
         B: Body,
+        P: ReplayStore,
     {
-        gate: Arc<Gate<R>>,
+        gate: Arc<Gate<R, P>>,
         #[pin]
-        state: State<S, B, B::Data, S::Future>,
+        state: State<S, B, B::Data, P>,
     }
 }
 
 pin_project! {
     #[project = StateProj]
-    enum State<S, B, D, F> {
+    enum State<S, B, D, P>
+    where
+        S: Service<Request<VerifiedBody>>,
+        P: ReplayStore,
+    {
         // The body is on its way. The timer is made when it first has to be waited for.
         Reading { #[pin] body: B, #[pin] deadline: Option<Sleep>, reading: Option<Reading<S, D>> },
-        // Verified; the inner service has to have room.
-        Readying { inner: S, request: Option<Request<VerifiedBody>> },
-        // The inner service is at work.
-        Calling { #[pin] future: F },
+        // Verified; the store has to say whether it is new.
+        Reserving { #[pin] reserving: P::Reserving, next: Option<Next<S>> },
+        // New; the inner service has to have room.
+        Readying { next: Option<Next<S>>, lease: Option<P::Lease> },
+        // The inner service is at work. Dropped, it takes the lease along.
+        Calling { #[pin] future: S::Future, lease: Option<P::Lease> },
+        // It has answered, and the store has to hear of it.
+        Settling { #[pin] settling: P::Settling, result: Option<Result<S::Response, S::Error>> },
         // Not let through.
         Refused { refusal: Refusal },
     }
 }
 
-/// What a body is read into, and what waits for it.
-struct Reading<S, D> {
-    check: Check,
-    intake: Intake,
-    /// What is left of the frame at hand.
-    frame: Option<D>,
-    /// What is taken in and not hashed yet.
-    unhashed: Bytes,
-    head: Parts,
+/// What is called, and with what.
+struct Next<S> {
     inner: S,
+    request: Request<VerifiedBody>,
 }
 
-impl<S, B, R> ResponseFuture<S, B, R>
+impl<S, B, R, P> ResponseFuture<S, B, R, P>
 where
     S: Service<Request<VerifiedBody>>,
     B: Body,
+    P: ReplayStore,
 {
-    pub(super) fn reading(gate: Arc<Gate<R>>, check: Check, head: Parts, body: B, inner: S) -> Self {
-        let intake = Intake::new(gate.max_body);
-        let reading = Reading { check, intake, frame: None, unhashed: Bytes::new(), head, inner };
+    pub(super) fn reading(gate: Arc<Gate<R, P>>, check: Check, head: Parts, body: B, inner: S) -> Self {
+        let reading = Reading::new(check, head, inner, gate.max_body);
         Self { gate, state: State::Reading { body, deadline: None, reading: Some(reading) } }
     }
 
-    pub(super) const fn refused(gate: Arc<Gate<R>>, refusal: Refusal) -> Self {
+    pub(super) const fn refused(gate: Arc<Gate<R, P>>, refusal: Refusal) -> Self {
         Self { gate, state: State::Refused { refusal } }
     }
 }
 
-impl<S, D: Buf> Reading<S, D> {
-    /// Takes in and hashes what there is of the body; ready at its end.
-    fn poll<B: Body<Data = D>>(
-        &mut self,
-        mut body: Pin<&mut B>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<(), RefusalKind>> {
-        let mut budget = SLICE;
-        let cost = self.check.width().max(1);
-        while budget > 0 {
-            if !self.unhashed.is_empty() {
-                let length = self.unhashed.len().min(budget.div_ceil(cost));
-                self.check.update(&self.unhashed.split_to(length));
-                budget = budget.saturating_sub(length * cost);
-            } else if let Some(data) = self.frame.as_mut().filter(|data| !data.chunk().is_empty()) {
-                self.unhashed = data.copy_to_bytes(data.chunk().len());
-                self.intake.keep(&self.unhashed);
-            } else {
-                self.frame = None;
-                budget = budget.saturating_sub(FRAME);
-                match ready!(body.as_mut().poll_frame(cx)) {
-                    None => return Poll::Ready(Ok(())),
-                    Some(Err(_)) => return Poll::Ready(Err(RefusalKind::BodyAborted)),
-                    Some(Ok(frame)) => self.take(frame)?,
-                }
-            }
-        }
-        cx.waker().wake_by_ref();
-        Poll::Pending
-    }
-
-    /// Whether there are bytes that have arrived and are not hashed yet.
-    fn is_behind(&self) -> bool {
-        !self.unhashed.is_empty() || self.frame.as_ref().is_some_and(Buf::has_remaining)
-    }
-
-    fn take(&mut self, frame: Frame<D>) -> Result<(), RefusalKind> {
-        // Trailers end a body, so what follows them is none.
-        if self.intake.is_complete() {
-            return Err(RefusalKind::BodyAborted);
-        }
-        let taken = match frame.into_data() {
-            Ok(data) => self.intake.admit(data.remaining()).map(|()| self.frame = Some(data)),
-            Err(frame) => frame.into_trailers().map_or(Ok(()), |trailers| self.intake.trailers(trailers)),
-        };
-        taken.map_err(|TooLarge| RefusalKind::BodyTooLarge)
-    }
-
-    /// The verdict, and what goes on if it is good.
-    fn finish(self, scheme: &Scheme) -> Result<(S, Request<VerifiedBody>), RefusalKind> {
-        let verified = self.check.finish(scheme)?;
-        let mut request = Request::from_parts(self.head, self.intake.finish());
-        credentials::hide(request.headers_mut());
-        request.extensions_mut().insert(verified);
-        Ok((self.inner, request))
+impl<R, P: ReplayStore> Gate<R, P> {
+    /// What the store hears of a message that was answered, well or not.
+    fn settle(&self, lease: Option<P::Lease>, good: bool) -> Option<P::Settling> {
+        let (store, lease) = self.replays.as_ref().zip(lease)?;
+        Some(if good { store.commit(lease, self.remember()) } else { store.release(lease) })
     }
 }
 
-impl<S, B, R, ResB> Future for ResponseFuture<S, B, R>
+impl<S, B, R, P, ResB> Future for ResponseFuture<S, B, R, P>
 where
     S: Service<Request<VerifiedBody>, Response = Response<ResB>>,
     B: Body,
     R: Refuse<ResB>,
+    P: ReplayStore,
 {
     type Output = Result<Response<ResB>, S::Error>;
 
@@ -172,16 +120,58 @@ where
                     };
                     let reading = reading.take().expect(COMPLETED);
                     match read.and_then(|()| reading.finish(&this.gate.scheme)) {
-                        Ok((inner, request)) => State::Readying { inner, request: Some(request) },
+                        Ok((inner, request, key)) => {
+                            let next = Some(Next { inner, request });
+                            match this.gate.replays.as_ref().zip(key) {
+                                Some((store, key)) => {
+                                    State::Reserving { reserving: store.reserve(key, this.gate.remember()), next }
+                                }
+                                None => State::Readying { next, lease: None },
+                            }
+                        }
                         Err(kind) => State::Refused { refusal: Refusal::new(kind) },
                     }
                 }
-                StateProj::Readying { inner, request } => {
-                    ready!(inner.poll_ready(cx))?;
-                    let request = request.take().expect(COMPLETED);
-                    State::Calling { future: inner.call(request) }
+                StateProj::Reserving { reserving, next } => {
+                    let kind = match ready!(reserving.poll(cx)) {
+                        Ok(Reserved::New(lease)) => Ok(State::Readying { next: next.take(), lease: Some(lease) }),
+                        Ok(Reserved::Running) => Err(RefusalKind::InProgress),
+                        Ok(Reserved::Done) => Err(RefusalKind::Duplicate),
+                        Err(error) => {
+                            event!(WARN, "no replay can be told", error = format_args!("{error}"));
+                            Err(RefusalKind::StoreUnavailable)
+                        }
+                    };
+                    kind.unwrap_or_else(|kind| State::Refused { refusal: Refusal::new(kind) })
                 }
-                StateProj::Calling { future } => return future.poll(cx),
+                StateProj::Readying { next, lease } => {
+                    let waiting = next.as_mut().expect(COMPLETED);
+                    match ready!(waiting.inner.poll_ready(cx)) {
+                        Ok(()) => {
+                            let Next { mut inner, request } = next.take().expect(COMPLETED);
+                            let lease = lease.take();
+                            State::Calling { future: inner.call(request), lease }
+                        }
+                        Err(error) => match this.gate.settle(lease.take(), false) {
+                            Some(settling) => State::Settling { settling, result: Some(Err(error)) },
+                            None => return Poll::Ready(Err(error)),
+                        },
+                    }
+                }
+                StateProj::Calling { future, lease } => {
+                    let result = ready!(future.poll(cx));
+                    let good = result.as_ref().is_ok_and(|response| response.status().is_success());
+                    match this.gate.settle(lease.take(), good) {
+                        Some(settling) => State::Settling { settling, result: Some(result) },
+                        None => return Poll::Ready(result),
+                    }
+                }
+                StateProj::Settling { settling, result } => {
+                    if let Err(error) = ready!(settling.poll(cx)) {
+                        event!(WARN, "a replay may not be told", error = format_args!("{error}"));
+                    }
+                    return Poll::Ready(result.take().expect(COMPLETED));
+                }
                 StateProj::Refused { refusal } => {
                     event!(DEBUG, "request refused", reason = refusal.as_str());
                     return Poll::Ready(Ok(this.gate.refuse.refuse(refusal)));

@@ -7,8 +7,10 @@ use tower_layer::Layer;
 
 use super::{
     Scheme, Secret, Verifier,
+    gate::Gate,
     keyring::{Keyring, Keys},
     refusal::{Bare, Refusal},
+    replay::{NoReplayStore, ReplayStore},
     service::VerifySignature,
 };
 use crate::time::WallClock;
@@ -18,20 +20,8 @@ use crate::time::WallClock;
 /// See the [module](super) for the order of the checks and an example.
 #[derive(Clone)]
 #[must_use]
-pub struct SignatureLayer<R = Bare> {
-    gate: Gate<R>,
-}
-
-/// The settings, as services share them.
-#[derive(Clone)]
-pub(super) struct Gate<R> {
-    pub(super) scheme: Scheme,
-    pub(super) keyring: Keyring,
-    pub(super) max_body: usize,
-    pub(super) body_timeout: Duration,
-    pub(super) credentials: bool,
-    pub(super) clock: WallClock,
-    pub(super) refuse: R,
+pub struct SignatureLayer<R = Bare, P = NoReplayStore> {
+    gate: Gate<R, P>,
 }
 
 impl SignatureLayer {
@@ -50,6 +40,8 @@ impl SignatureLayer {
                 body_timeout: Duration::from_secs(5),
                 credentials: false,
                 clock: WallClock::system(),
+                replays: None,
+                remember_for: Duration::from_secs(3600),
                 refuse: Bare,
             },
         }
@@ -67,7 +59,7 @@ impl SignatureLayer {
     }
 }
 
-impl<R> SignatureLayer<R> {
+impl<R, P> SignatureLayer<R, P> {
     /// Accepts one more secret, as during a rotation. Each costs a MAC over every body. A [`keyring`](Self::keyring) that
     /// was taken before is none of this layer's any more.
     ///
@@ -180,37 +172,80 @@ impl<R> SignatureLayer<R> {
     /// ```
     ///
     /// Do not answer differently for the [reasons](super::Reason) within 401: they help a forger along.
-    pub fn refuse_with<F, ResB>(self, refuse: F) -> SignatureLayer<F>
+    pub fn refuse_with<F, ResB>(self, refuse: F) -> SignatureLayer<F, P>
     where
         F: Fn(&Refusal) -> Response<ResB>,
     {
-        let Gate { scheme, keyring, max_body, body_timeout, credentials, clock, refuse: _ } = self.gate;
-        SignatureLayer { gate: Gate { scheme, keyring, max_body, body_timeout, credentials, clock, refuse } }
+        let (gate, _, replays) = self.gate.take();
+        SignatureLayer { gate: gate.with(refuse, replays) }
+    }
+
+    /// Lets no message through that was let through before, and answered with 2xx, as far as `store` remembers.
+    ///
+    /// A message is known by [what is signed](super::ReplayKey): by its id, where the scheme signs one, and else by its content
+    /// with its timestamp, which costs one hash more over every body. So under a scheme without either, as GitHub's or
+    /// Cognigy's, **two messages that say the same are one** for as long as it is
+    /// [remembered](Self::remember_for): the second is not let through.
+    ///
+    /// | The message | is answered |
+    /// | --- | --- |
+    /// | was let through and answered with 2xx | 200: the sender, who may not have seen that, need not come again |
+    /// | is being answered right now | 409: whether that ends well is not known, so the sender should come again |
+    /// | comes while the store is full or fails | 503, and a warning tells the store's error |
+    /// | was answered otherwise, failed, panicked or was given up | as if it had never come |
+    ///
+    /// [`refuse_with`](Self::refuse_with) makes other answers of these. Only verified messages are looked up, after their
+    /// last byte and before the inner service is made ready. A request that a credential alone vouches for is none: nothing
+    /// of it is signed. What is committed is the head of the answer; if its body then breaks off, the message stays known.
+    ///
+    /// ```
+    /// use std::convert::Infallible;
+    /// use bytes::Bytes;
+    /// use http::{Request, Response, StatusCode};
+    /// use http_body_util::Full;
+    /// use portcullis::signature::{MemoryReplayStore, Scheme, Secret, SignatureLayer, Signer, VerifiedBody};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let secret = Secret::new("an example of a secret")?;
+    /// let layer = SignatureLayer::new(Scheme::stripe(), secret.clone()).refuse_replays(MemoryReplayStore::new(100_000)?);
+    /// let service = layer.layer(service_fn(async |_: Request<VerifiedBody>| {
+    ///     Ok::<_, Infallible>(Response::builder().status(StatusCode::CREATED).body(Bytes::new()).unwrap())
+    /// }));
+    /// let mut request = Request::new(Full::new(Bytes::from("{}")));
+    /// Signer::new(Scheme::stripe(), secret).sign(request.headers_mut(), b"{}")?;
+    ///
+    /// assert_eq!(service.clone().oneshot(request.clone()).await?.status(), StatusCode::CREATED);
+    /// assert_eq!(service.oneshot(request).await?.status(), StatusCode::OK);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn refuse_replays<Q: ReplayStore>(self, store: Q) -> SignatureLayer<R, Q> {
+        let (gate, refuse, _) = self.gate.take();
+        SignatureLayer { gate: gate.with(refuse, Some(store)) }
+    }
+
+    /// How long a message is remembered that was let through. Default: an hour.
+    ///
+    /// It is never less than the time in which the message's timestamp is good, which is twice the tolerance and a second.
+    /// Where no time is signed, a copy that comes later gets through.
+    pub const fn remember_for(mut self, time: Duration) -> Self {
+        self.gate.remember_for = time;
+        self
     }
 }
 
-impl<S, R: Clone> Layer<S> for SignatureLayer<R> {
-    type Service = VerifySignature<S, R>;
+impl<S, R: Clone, P: Clone> Layer<S> for SignatureLayer<R, P> {
+    type Service = VerifySignature<S, R, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
         VerifySignature::new(inner, Arc::new(self.gate.clone()))
     }
 }
 
-impl<R> std::fmt::Debug for SignatureLayer<R> {
+impl<R, P> std::fmt::Debug for SignatureLayer<R, P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.gate.fmt(f)
-    }
-}
-
-impl<R> std::fmt::Debug for Gate<R> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SignatureLayer")
-            .field("scheme", &self.scheme.name())
-            .field("secrets", &self.keyring.labels())
-            .field("max_body_bytes", &self.max_body)
-            .field("body_timeout", &self.body_timeout)
-            .field("accept_credentials", &self.credentials)
-            .finish_non_exhaustive()
     }
 }

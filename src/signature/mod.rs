@@ -38,7 +38,8 @@
 //!
 //! * make requests up, or change what they have seen: they lack the secret, and learn nothing about it from answers or
 //!   from the time that those take;
-//! * repeat an old request, as far as the scheme signs the time: within its tolerance a copy is as good as the first;
+//! * repeat an old request: as far as the scheme signs the time, a copy is good within the tolerance alone, and with
+//!   [a store](SignatureLayer::refuse_replays) not even there;
 //! * send bodies without end, or a byte a second: what an unproven request costs in memory and time is bounded.
 //!
 //! It does not encrypt, and it knows no senders but those who hold a secret. A [credential](SignatureLayer::accept_credentials)
@@ -55,7 +56,9 @@
 //!    announced, and long hashing lets other tasks run in between.
 //! 4. **The verdict**: every MAC is compared with every signature in the header, in constant time and without an early exit.
 //!    No match is 401.
-//! 5. A clone of the inner service is made ready and sees the request: its head, the bytes of its body, its trailers, and
+//! 5. **The store of replays**, where [there is one](SignatureLayer::refuse_replays): a copy of a message that was let through
+//!    is answered in the layer.
+//! 6. A clone of the inner service is made ready and sees the request: its head, the bytes of its body, its trailers, and
 //!    [`Verified`] in its extensions. Credentials are still in the head, marked as sensitive: take them out before it is
 //!    forwarded.
 //!
@@ -107,10 +110,13 @@
 //! Signatures of other kinds, such as Ed25519, are judged by a [`Verifier`] of yours.
 
 mod layer; // what the user stacks
+mod gate; // its settings
 mod service; // judges the headers
-mod future; // reads, verifies, calls
+mod future; // verifies, calls, settles
+mod reading; // the body, as it arrives
 mod body; // in within bounds, out as it came
 mod verify; // the verdict
+mod replay; // what was let through before
 mod credentials; // the secret itself, in a header
 mod scheme; // providers, as data
 mod mac; // the keyed hash
@@ -128,6 +134,7 @@ pub use self::{
     layer::SignatureLayer,
     mac::Hash,
     refusal::{Bare, Reason, Refusal, RefusalKind, Refuse},
+    replay::{Full, MemoryLease, MemoryReplayStore, NoReplayStore, ReplayKey, ReplayStore, Reserved},
     scheme::{Encoding, Names, Scheme, SchemeBuilder, Segment, SignedContext, Timestamp, Unit},
     secret::{KeyEncoding, Secret},
     service::VerifySignature,

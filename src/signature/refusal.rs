@@ -31,6 +31,13 @@ pub enum RefusalKind {
     BodyTimeout,
     /// Its body ended in an error.
     BodyAborted,
+    /// It was let through before, and answered well: see
+    /// [`refuse_replays`](super::SignatureLayer::refuse_replays).
+    Duplicate,
+    /// The same message is being answered right now, and nobody knows yet how.
+    InProgress,
+    /// The store of replays is full or fails, so nobody knows whether it was let through before.
+    StoreUnavailable,
 }
 
 /// What is wrong with a signature or a credential.
@@ -62,7 +69,8 @@ impl Refusal {
         self.0
     }
 
-    /// The status that it is answered with: 401, 413, 408 or 400.
+    /// The status that it is answered with: 401, 413, 408 or 400; of replays 200 for a duplicate, since the sender has
+    /// nothing to do any more, and 409 or 503 where it should come again.
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self.0 {
@@ -70,10 +78,13 @@ impl Refusal {
             RefusalKind::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             RefusalKind::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
             RefusalKind::BodyAborted => StatusCode::BAD_REQUEST,
+            RefusalKind::Duplicate => StatusCode::OK,
+            RefusalKind::InProgress => StatusCode::CONFLICT,
+            RefusalKind::StoreUnavailable => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
-    /// A short name for a metric's label: one of nine.
+    /// A short name for a metric's label: one of a dozen.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self.0 {
@@ -81,6 +92,9 @@ impl Refusal {
             RefusalKind::BodyTooLarge => "body_too_large",
             RefusalKind::BodyTimeout => "body_timeout",
             RefusalKind::BodyAborted => "body_aborted",
+            RefusalKind::Duplicate => "duplicate",
+            RefusalKind::InProgress => "in_progress",
+            RefusalKind::StoreUnavailable => "store_unavailable",
         }
     }
 }

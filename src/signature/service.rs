@@ -13,8 +13,9 @@ use tower_service::Service;
 use super::{
     body::{VerifiedBody, declares_more},
     future::ResponseFuture,
-    layer::Gate,
+    gate::Gate,
     refusal::{Refusal, RefusalKind, Refuse},
+    replay::ReplayStore,
     verify::Check,
 };
 
@@ -23,26 +24,27 @@ use super::{
 /// It is always ready, and holds no place of the inner service while a body drips in that proved nothing yet: once a request
 /// is verified, a clone of the inner service is made ready and called. So the inner service has to be `Clone`, its waiting
 /// shows in the response and not in `poll_ready`, and a bound on the number of requests belongs outside of this.
-pub struct VerifySignature<S, R> {
+pub struct VerifySignature<S, R, P> {
     inner: S,
-    gate: Arc<Gate<R>>,
+    gate: Arc<Gate<R, P>>,
 }
 
-impl<S, R> VerifySignature<S, R> {
-    pub(super) const fn new(inner: S, gate: Arc<Gate<R>>) -> Self {
+impl<S, R, P> VerifySignature<S, R, P> {
+    pub(super) const fn new(inner: S, gate: Arc<Gate<R, P>>) -> Self {
         Self { inner, gate }
     }
 }
 
-impl<S, R, ReqB, ResB> Service<Request<ReqB>> for VerifySignature<S, R>
+impl<S, R, P, ReqB, ResB> Service<Request<ReqB>> for VerifySignature<S, R, P>
 where
     S: Service<Request<VerifiedBody>, Response = Response<ResB>> + Clone,
     ReqB: Body,
     R: Refuse<ResB>,
+    P: ReplayStore,
 {
     type Response = Response<ResB>;
     type Error = S::Error;
-    type Future = ResponseFuture<S, ReqB, R>;
+    type Future = ResponseFuture<S, ReqB, R, P>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         Poll::Ready(Ok(()))
@@ -53,7 +55,7 @@ where
         let check = Check::begin(
             &gate.scheme,
             gate.keyring.keys(),
-            gate.credentials,
+            (gate.credentials, gate.replays.is_some()),
             &head.headers,
             &head.extensions,
             gate.clock.now(),
@@ -67,13 +69,13 @@ where
     }
 }
 
-impl<S: Clone, R> Clone for VerifySignature<S, R> {
+impl<S: Clone, R, P> Clone for VerifySignature<S, R, P> {
     fn clone(&self) -> Self {
         Self::new(self.inner.clone(), Arc::clone(&self.gate))
     }
 }
 
-impl<S: fmt::Debug, R> fmt::Debug for VerifySignature<S, R> {
+impl<S: fmt::Debug, R, P> fmt::Debug for VerifySignature<S, R, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifySignature").field("inner", &self.inner).field("gate", &self.gate).finish()
     }

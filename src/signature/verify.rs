@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderValue};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::{
     Reason, Scheme, Verification, credentials,
     keyring::{Keys, first},
     mac::{Mac, Tag},
+    replay::{Content, ReplayKey},
+    scheme::Claim,
 };
 use crate::time::UnixTime;
 
@@ -28,6 +30,7 @@ pub struct Verified {
     signed: bool,
     key_label: Arc<str>,
     timestamp: Option<UnixTime>,
+    replay_id: Option<HeaderValue>,
 }
 
 impl Verified {
@@ -50,6 +53,13 @@ impl Verified {
         &self.key_label
     }
 
+    /// The id that is signed with the message and stays the same when it is sent again, if the scheme has one, as Standard
+    /// Webhooks does.
+    #[must_use]
+    pub const fn replay_id(&self) -> Option<&HeaderValue> {
+        self.replay_id.as_ref()
+    }
+
     /// When it was signed, if the scheme says so.
     #[must_use]
     pub const fn timestamp(&self) -> Option<UnixTime> {
@@ -62,6 +72,10 @@ pub(super) struct Check {
     keys: Arc<Keys>,
     proof: Proof,
     timestamp: Option<UnixTime>,
+    replay_id: Option<HeaderValue>,
+    /// What it is known by, where replays are refused and something is signed: its id, or its content as that arrives.
+    known: Option<ReplayKey>,
+    content: Option<Content>,
     /// The key that a credential was made with.
     credential: Option<usize>,
 }
@@ -91,12 +105,20 @@ impl Check {
     pub(super) fn begin(
         scheme: &Scheme,
         keys: Arc<Keys>,
-        credentials: bool,
+        (credentials, replays): (bool, bool),
         headers: &HeaderMap,
         extensions: &Extensions,
         now: UnixTime,
     ) -> Result<Self, Reason> {
-        let mut check = Self { keys, proof: Proof::Absent, timestamp: None, credential: None };
+        let mut check = Self {
+            keys,
+            proof: Proof::Absent,
+            timestamp: None,
+            replay_id: None,
+            known: None,
+            content: None,
+            credential: None,
+        };
         if credentials {
             for presented in credentials::read(headers)?.into_iter().flatten() {
                 let hits = check.keys.iter().map(|key| key.credential.ct_eq(&presented));
@@ -110,34 +132,62 @@ impl Check {
             let claim = scheme.read_any(headers, now)?;
             let signatures: Vec<&[u8]> = claim.signatures.iter().map(Vec::as_slice).collect();
             check.proof = Proof::Foreign(verifier.begin(&signatures));
-            scheme.feed(&claim, headers, extensions, |bytes| check.proof.update(bytes))?;
-            check.timestamp = claim.timestamp;
+            check.claimed(scheme, &claim, replays, headers, extensions)?;
         } else {
             let mut claim = scheme.read(headers, now)?;
             let signatures = std::mem::take(&mut claim.signatures);
             check.proof = Proof::Macs { macs: check.keys.iter().map(|key| key.mac.clone()).collect(), signatures };
-            scheme.feed(&claim, headers, extensions, |bytes| check.proof.update(bytes))?;
-            check.timestamp = claim.timestamp;
+            check.claimed(scheme, &claim, replays, headers, extensions)?;
         }
         Ok(check)
     }
 
+    /// Feeds what precedes the body, and keeps what is told of the message.
+    fn claimed<T>(
+        &mut self,
+        scheme: &Scheme,
+        claim: &Claim<'_, T>,
+        replays: bool,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+    ) -> Result<(), Reason> {
+        let id = claim.replay_id(scheme, headers);
+        let mut content = (replays && id.is_none()).then(|| Content::new(scheme.name(), false));
+        scheme.feed(claim, headers, extensions, |bytes| {
+            self.proof.update(bytes);
+            if let Some(content) = &mut content {
+                content.update(bytes);
+            }
+        })?;
+        if let Some(id) = id.filter(|_| replays) {
+            let mut by_id = Content::new(scheme.name(), true);
+            by_id.update(id.as_bytes());
+            self.known = Some(by_id.finish());
+        }
+        (self.content, self.timestamp, self.replay_id) = (content, claim.timestamp, id.cloned());
+        Ok(())
+    }
+
     /// How many times every byte is hashed.
     pub(super) const fn width(&self) -> usize {
-        match &self.proof {
+        let proof = match &self.proof {
             Proof::Absent => 0,
             Proof::Macs { macs, .. } => macs.len(),
             Proof::Foreign(_) => 1,
-        }
+        };
+        if self.content.is_some() { proof + 1 } else { proof }
     }
 
     /// Feeds the next bytes of the body.
     pub(super) fn update(&mut self, bytes: &[u8]) {
         self.proof.update(bytes);
+        if let Some(content) = &mut self.content {
+            content.update(bytes);
+        }
     }
 
-    /// The verdict: every MAC is compared with every signature.
-    pub(super) fn finish(self, scheme: &Scheme) -> Result<Verified, Reason> {
+    /// The verdict: every MAC is compared with every signature. And what the message is known by.
+    pub(super) fn finish(self, scheme: &Scheme) -> Result<(Verified, Option<ReplayKey>), Reason> {
         let signed = !matches!(self.proof, Proof::Absent);
         let label = |key: usize| self.keys.get(key).map(|key| Arc::clone(&key.label));
         let key_label = match self.proof {
@@ -152,6 +202,13 @@ impl Check {
             Proof::Foreign(verification) => verification.finish(),
         };
         let key_label = key_label.ok_or(Reason::Mismatch)?;
-        Ok(Verified { scheme: scheme.shared_name(), signed, key_label, timestamp: self.timestamp })
+        let verified = Verified {
+            scheme: scheme.shared_name(),
+            signed,
+            key_label,
+            timestamp: self.timestamp,
+            replay_id: self.replay_id,
+        };
+        Ok((verified, self.known.or_else(|| self.content.map(Content::finish))))
     }
 }

@@ -5,6 +5,7 @@ mod contract; // of tower
 mod credentials; // in every form
 mod foreign; // Ed25519
 mod headers; // judged before the body
+mod replays; // refused, and only those
 mod schemes; // lists, times, families
 mod support;
 mod wire; // behind a real server

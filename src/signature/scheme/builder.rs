@@ -21,6 +21,7 @@ pub struct SchemeBuilder {
     hash: Hash,
     signed: Vec<Segment>,
     timestamp: Option<Timestamp>,
+    replay_id: Option<Names>,
     key: KeyEncoding,
 }
 
@@ -34,6 +35,7 @@ impl SchemeBuilder {
             hash: Hash::default(),
             signed: vec![Segment::Body],
             timestamp: None,
+            replay_id: None,
             key: KeyEncoding::default(),
         }
     }
@@ -84,6 +86,15 @@ impl SchemeBuilder {
     /// When it was signed; has to be among what is [`signed`](Self::signed). Default: the scheme does not say.
     pub fn timestamp(mut self, timestamp: Timestamp) -> Self {
         self.timestamp = Some(timestamp);
+        self
+    }
+
+    /// The header whose value stays the same when a message is sent again, and is no other message's; has to be among what
+    /// is [`signed`](Self::signed). Default: a message is known by all that is signed.
+    ///
+    /// An id in the body, or in a header that is not signed, is none: whoever repeats a message could change the latter.
+    pub fn replay_id(mut self, names: impl Into<Names>) -> Self {
+        self.replay_id = Some(names.into());
         self
     }
 
@@ -141,6 +152,13 @@ impl SchemeBuilder {
             _ => Vec::new(),
         };
 
+        let replay_id = self.replay_id.as_ref().map(|id| names(id, "replay_id")).transpose()?;
+        if let Some(id) = &replay_id
+            && !prefix.iter().any(|part| matches!(part, Part::Header(names) if names == id))
+        {
+            return Err(ConfigError::new("replay_id", "a header that is signed", "not"));
+        }
+
         check_seams(&self.signed, self.timestamp.as_ref())?;
 
         Ok(Scheme {
@@ -152,6 +170,7 @@ impl SchemeBuilder {
             prefix,
             timestamp: self.timestamp,
             timestamp_headers,
+            replay_id,
             key: self.key,
         })
     }
@@ -256,6 +275,10 @@ mod tests {
             new().signed([Segment::header("x-id"), Segment::Body]),
             "signed must be segments that a literal keeps apart, but is without it",
         );
+        let id = [Segment::header("x-id"), Segment::literal("."), Segment::Body];
+        refused(new().replay_id("x-id"), "replay_id must be a header that is signed, but is not");
+        refused(new().signed(id.clone()).replay_id("x-other"), "replay_id must be a header that is signed, but is not");
+        assert!(new().signed(id).replay_id("X-Id").build().is_ok());
         for (entries, pair) in [(',', ','), ('=', ':'), ('a', '='), (',', '+'), ('/', '=')] {
             let message =
                 format!("list must be separated by what cannot occur in a signature, but is {entries:?} and {pair:?}");

@@ -78,6 +78,8 @@ pub struct Scheme {
     prefix: Vec<Part>,
     timestamp: Option<Timestamp>,
     timestamp_headers: Vec<HeaderName>,
+    /// Where the id is that stays the same when a message is sent again; among what is signed.
+    replay_id: Option<Vec<HeaderName>>,
     key: KeyEncoding,
 }
 
@@ -98,6 +100,13 @@ pub(super) struct Claim<'h, T> {
     time: &'h str,
     /// Which of the header's aliases was used.
     family: usize,
+}
+
+impl<T> Claim<'_, T> {
+    /// The message's id, where the scheme signs one.
+    pub(super) fn replay_id<'h>(&self, scheme: &Scheme, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
+        headers.get(alias(scheme.replay_id.as_deref()?, self.family))
+    }
 }
 
 impl Scheme {
@@ -137,6 +146,14 @@ impl Scheme {
 
     pub(super) fn shared_name(&self) -> Arc<str> {
         Arc::clone(&self.name)
+    }
+
+    /// How long at least a message has to be remembered so that no copy of it gets through: as long as the earliest and the
+    /// latest moment are apart at which its timestamp is good. None where it is good at any.
+    pub(super) fn lifetime(&self) -> Option<Duration> {
+        let tolerance = self.timestamp.as_ref()?.tolerance;
+        // The edge is good, and a moment is judged in whole seconds where it is written so.
+        (tolerance < Duration::MAX).then(|| tolerance.saturating_mul(2).saturating_add(Duration::from_secs(1)))
     }
 
     pub(super) const fn hash(&self) -> Hash {

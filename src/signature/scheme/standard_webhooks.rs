@@ -63,13 +63,14 @@ impl Scheme {
         )
     }
 
-    fn messages<N: Into<Names>>(name: &'static str, signature: N, timestamp: N, id: N) -> Self {
+    fn messages<N: Into<Names> + Clone>(name: &'static str, signature: N, timestamp: N, id: N) -> Self {
         Self::builder(name)
             .header(signature)
             .versioned("v1")
             .encoding(Encoding::Base64)
             .key_encoding(KeyEncoding::Whsec)
             .timestamp(Timestamp::header(timestamp))
+            .replay_id(id.clone())
             .signed([
                 Segment::header(id),
                 Segment::literal("."),

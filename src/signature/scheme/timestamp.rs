@@ -27,7 +27,7 @@ use crate::{signature::Reason, time::UnixTime};
 pub struct Timestamp {
     pub(super) place: Place,
     pub(super) unit: Unit,
-    tolerance: Duration,
+    pub(super) tolerance: Duration,
 }
 
 #[derive(Clone, Debug)]

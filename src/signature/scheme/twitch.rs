@@ -41,6 +41,7 @@ impl Scheme {
             .header("Twitch-Eventsub-Message-Signature")
             .prefix("sha256=")
             .timestamp(timestamp.tolerance(Duration::from_secs(600)))
+            .replay_id("Twitch-Eventsub-Message-Id")
             .signed([Segment::header("Twitch-Eventsub-Message-Id"), Segment::Timestamp, Segment::Body])
             .profile()
     }
