@@ -9,10 +9,10 @@ use std::{
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::{
-    MAX_SECRETS, Secret, Verifier, credentials,
+    MAX_SECRETS, Reason, Secret, Verifier, credentials,
     mac::{Hash, Mac, Tag},
 };
-use crate::ConfigError;
+use crate::{ConfigError, time::UnixTime};
 
 /// The secrets that a layer accepts: a handle to swap them while it runs, from [`SignatureLayer::keyring`].
 ///
@@ -45,7 +45,7 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// When there are none, or more than [`MAX_SECRETS`], or where a [`Verifier`] takes their place; nothing changes then.
+    /// When there are none, or more than [`MAX_SECRETS`], or two of one label, or where a [`Verifier`] takes their place; nothing changes then.
     pub fn replace(&self, secrets: impl IntoIterator<Item = Secret>) -> Result<(), ConfigError> {
         if self.keys().verifier().is_some() {
             return Err(not_beside_a_verifier());
@@ -94,6 +94,7 @@ pub(super) struct Key {
     pub(super) mac: Mac,
     pub(super) credential: Tag,
     pub(super) label: Arc<str>,
+    not_after: Option<UnixTime>,
 }
 
 impl Keys {
@@ -117,7 +118,12 @@ impl Keys {
         if keys.len() == MAX_SECRETS {
             return Err(ConfigError::new("secrets", "at most four", "one more"));
         }
-        keys.push(Key::new(hash, secret, keys.len()));
+        let key = Key::new(hash, secret, keys.len());
+        // A label tells when a secret is used no more: of two that share it, nobody could tell which.
+        if keys.iter().any(|other| other.label == key.label) {
+            return Err(ConfigError::new("label", "of one secret alone", format_args!("{:?}", key.label)));
+        }
+        keys.push(key);
         Ok(())
     }
 }
@@ -131,7 +137,8 @@ impl Key {
     fn new(hash: Hash, secret: Secret, place: usize) -> Self {
         const LABELS: [&str; MAX_SECRETS] = ["first", "second", "third", "fourth"];
         let (mac, credential) = (Mac::new(hash, secret.bytes()), credentials::blind(secret.bytes()));
-        Self { mac, credential, label: secret.into_label().unwrap_or_else(|| LABELS[place].into()) }
+        let not_after = secret.end();
+        Self { mac, credential, not_after, label: secret.into_label().unwrap_or_else(|| LABELS[place].into()) }
     }
 }
 
@@ -146,8 +153,24 @@ impl Deref for Keys {
     }
 }
 
+/// The first key that hit and is accepted at `now`.
+pub(super) fn accepted(keys: &[Key], hits: impl Iterator<Item = Choice>, now: UnixTime) -> Result<usize, Reason> {
+    let mut expired = Choice::from(0);
+    let live = hits.zip(keys).map(|(hit, key)| {
+        // When a key ends is no secret, so this may show in the time.
+        let live = Choice::from(u8::from(key.not_after.is_none_or(|end| now <= end)));
+        expired |= hit & !live;
+        hit & live
+    });
+    match first(live) {
+        Some(key) => Ok(key),
+        None if bool::from(expired) => Err(Reason::Expired),
+        None => Err(Reason::Mismatch),
+    }
+}
+
 /// The first that hit. All are looked at, and which one it was does not show in the time.
-pub(super) fn first(hits: impl Iterator<Item = Choice>) -> Option<usize> {
+fn first(hits: impl Iterator<Item = Choice>) -> Option<usize> {
     const NONE: u8 = u8::MAX;
     let mut first = NONE;
     for (index, hit) in (0..NONE).zip(hits) {
@@ -174,8 +197,12 @@ mod tests {
         let secret = |label: &str| Secret::new("an example of a secret").unwrap().label(label);
         let ring = Keyring::new(Hash::Sha256, Keys::of(Hash::Sha256, secret("kept")));
         assert_eq!(ring.replace([]).unwrap_err().to_string(), "secrets must be at least one, but is none");
-        let five = (0..5).map(|_| secret("new"));
+        let five = (0..5).map(|n| secret(&format!("new {n}")));
         assert_eq!(ring.replace(five).unwrap_err().to_string(), "secrets must be at most four, but is one more");
+        let same = ring.replace([secret("2026"), secret("2026")]).unwrap_err();
+        assert_eq!(same.to_string(), r#"label must be of one secret alone, but is "2026""#);
+        let by_chance = ring.replace([secret("second"), Secret::new("an example of a secret").unwrap()]).unwrap_err();
+        assert_eq!(by_chance.setting(), "label");
         assert_eq!(format!("{ring:?}"), r#"Keyring(["kept"])"#);
     }
 }

@@ -65,7 +65,7 @@ impl<R, P> SignatureLayer<R, P> {
     ///
     /// # Panics
     ///
-    /// When there are [`MAX_SECRETS`](super::MAX_SECRETS) already, or a [`Verifier`] in place of secrets.
+    /// When there are [`MAX_SECRETS`](super::MAX_SECRETS) already, or one of the same label, or a [`Verifier`] in place of secrets.
     #[track_caller]
     pub fn also_accept(mut self, secret: Secret) -> Self {
         let hash = self.gate.scheme.hash();

@@ -138,7 +138,7 @@ pub use self::{
     scheme::{Encoding, Names, Scheme, SchemeBuilder, Segment, SignedContext, Timestamp, Unit},
     secret::{KeyEncoding, Secret},
     service::VerifySignature,
-    signer::Signer,
+    signer::{SignError, Signer},
     verify::Verified,
 };
 

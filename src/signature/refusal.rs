@@ -56,6 +56,11 @@ pub enum Reason {
     Future,
     /// It was not made with any of the secrets, or not for this content.
     Mismatch,
+    /// It was made with a secret that is [not accepted any more](super::Secret::not_after).
+    Expired,
+    /// The scheme signs a [context](super::SignedContext), and no outer layer put one into the request: a mistake of this
+    /// server's, and not of the sender.
+    NoContext,
 }
 
 impl Refusal {
@@ -84,7 +89,7 @@ impl Refusal {
         }
     }
 
-    /// A short name for a metric's label: one of a dozen.
+    /// A short name for a metric's label: one of fourteen.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self.0 {
@@ -110,6 +115,8 @@ impl Reason {
             Self::Stale => "stale",
             Self::Future => "future",
             Self::Mismatch => "mismatch",
+            Self::Expired => "expired",
+            Self::NoContext => "no_context",
         }
     }
 }
@@ -119,9 +126,6 @@ impl fmt::Display for Reason {
         f.write_str(self.as_str())
     }
 }
-
-/// What [`Signer::sign`](super::Signer::sign) fails with.
-impl std::error::Error for Reason {}
 
 impl From<Reason> for RefusalKind {
     fn from(reason: Reason) -> Self {

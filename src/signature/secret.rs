@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use zeroize::Zeroizing;
 
-use crate::{ConfigError, trace::event};
+use crate::{ConfigError, time::UnixTime, trace::event};
 
 /// Shorter secrets than this are accepted with a warning: they can be guessed from one signed message.
 const WEAK: usize = 16;
@@ -30,6 +30,7 @@ const WEAK: usize = 16;
 pub struct Secret {
     bytes: Zeroizing<Vec<u8>>,
     label: Option<Arc<str>>,
+    not_after: Option<UnixTime>,
 }
 
 impl Secret {
@@ -76,16 +77,38 @@ impl Secret {
         if bytes.len() < WEAK {
             event!(WARN, "a signature secret is shorter than 16 bytes");
         }
-        Ok(Self { bytes, label: None })
+        Ok(Self { bytes, label: None, not_after: None })
     }
 
     /// Names it, so that a log or a metric can tell which secret is still in use. Not a secret itself.
     ///
-    /// Default: `first` to `fourth`, in the order in which a layer was given them.
+    /// Default: `first` to `fourth`, in the order in which a layer was given them. No two secrets of a layer share one.
     #[must_use]
     pub fn label(mut self, label: impl Into<Arc<str>>) -> Self {
         self.label = Some(label.into());
         self
+    }
+
+    /// Accepts it until `end`, that moment included, and no longer: for a rotation that ends by itself.
+    ///
+    /// A request is judged by the moment at which its headers came. One that comes too late is refused as
+    /// [`Expired`](super::Reason::Expired). A [`Signer`](super::Signer) signs at any time.
+    ///
+    /// ```
+    /// use portcullis::{signature::Secret, time::UnixTime};
+    ///
+    /// let old = Secret::new("the secret of last year")?.label("2025").not_after(UnixTime::from_secs(1_767_225_600));
+    /// # let _ = old;
+    /// # Ok::<_, portcullis::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub const fn not_after(mut self, end: UnixTime) -> Self {
+        self.not_after = Some(end);
+        self
+    }
+
+    pub(super) const fn end(&self) -> Option<UnixTime> {
+        self.not_after
     }
 
     pub(super) fn bytes(&self) -> &[u8] {

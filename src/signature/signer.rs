@@ -1,5 +1,7 @@
 //! The other side: makes what the layer verifies.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::{Extensions, HeaderMap};
 
@@ -54,19 +56,60 @@ impl Signer {
     ///
     /// # Errors
     ///
-    /// When a header that is signed is missing, repeated, or would read in two ways, or when there is no context.
-    pub fn sign(&self, headers: &mut HeaderMap, body: &[u8]) -> Result<(), Reason> {
+    /// When a header that is signed is missing, repeated, or would read in two ways, or when there is no context; nothing
+    /// changes then.
+    pub fn sign(&self, headers: &mut HeaderMap, body: &[u8]) -> Result<(), SignError> {
         self.scheme.write(headers, self.clock.now(), |claim, headers| {
             let mut mac = self.mac.clone();
             self.scheme.feed(claim, headers, &self.extensions, |bytes| mac.update(bytes))?;
             mac.update(body);
             Ok(mac.finish())
+        })?;
+        Ok(())
+    }
+}
+
+/// Why a request could not be signed: it lacks something that the scheme signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SignError {
+    /// A header that is signed is not there, as an id that the sender gives.
+    Missing,
+    /// A header that is signed is there twice.
+    Repeated,
+    /// A header that is signed is empty, or holds what has to follow it, so that it could be read in two ways.
+    Malformed,
+    /// The scheme signs a context, such as the URL that it is sent to, and the signer was [given](Signer::context) none.
+    NoContext,
+}
+
+impl From<Reason> for SignError {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Missing => Self::Missing,
+            Reason::Repeated => Self::Repeated,
+            Reason::NoContext => Self::NoContext,
+            // The others are a verdict's, and there is none here.
+            Reason::Malformed | Reason::Stale | Reason::Future | Reason::Mismatch | Reason::Expired => Self::Malformed,
+        }
+    }
+}
+
+impl fmt::Display for SignError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Missing => "a header that has to be signed is missing",
+            Self::Repeated => "a header that has to be signed occurs twice",
+            Self::Malformed => "a header that has to be signed is empty or could be read in two ways",
+            Self::NoContext => "the scheme signs a context, and the signer was given none",
         })
     }
 }
 
-impl std::fmt::Debug for Signer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl std::error::Error for SignError {}
+
+impl fmt::Debug for Signer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Signer").field("scheme", &self.scheme.name()).finish_non_exhaustive()
     }
 }

@@ -7,7 +7,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::{
     Reason, Scheme, Verification, credentials,
-    keyring::{Keys, first},
+    keyring::{Keys, accepted},
     mac::{Mac, Tag},
     replay::{Content, ReplayKey},
     scheme::Claim,
@@ -28,7 +28,8 @@ use crate::time::UnixTime;
 pub struct Verified {
     scheme: Arc<str>,
     signed: bool,
-    key_label: Arc<str>,
+    /// At least one.
+    labels: Vec<Arc<str>>,
     timestamp: Option<UnixTime>,
     replay_id: Option<HeaderValue>,
 }
@@ -47,10 +48,16 @@ impl Verified {
     }
 
     /// The [label](super::Secret::label) of the secret that the signature was made with, or the credential where nothing was
-    /// signed. A request with several proofs may have needed other secrets, which are not named.
+    /// signed. Of several that signed it is the first in the layer's order.
     #[must_use]
     pub fn key_label(&self) -> &str {
-        &self.key_label
+        self.key_labels().next().unwrap_or_default()
+    }
+
+    /// The labels of all secrets that were needed, [`key_label`](Self::key_label) first: a request may be signed with one, and
+    /// carry credentials of others. A secret whose label is in none of them any more can go.
+    pub fn key_labels(&self) -> impl Iterator<Item = &str> {
+        self.labels.iter().map(|label| &**label)
     }
 
     /// The id that is signed with the message and stays the same when it is sent again, if the scheme has one, as Standard
@@ -76,8 +83,10 @@ pub(super) struct Check {
     /// What it is known by, where replays are refused and something is signed: its id, or its content as that arrives.
     known: Option<ReplayKey>,
     content: Option<Content>,
-    /// The key that a credential was made with.
-    credential: Option<usize>,
+    /// The keys that credentials were made with.
+    credentials: [Option<usize>; 2],
+    /// When the headers came.
+    now: UnixTime,
 }
 
 /// What was sent to prove the body.
@@ -117,15 +126,18 @@ impl Check {
             replay_id: None,
             known: None,
             content: None,
-            credential: None,
+            credentials: [None; 2],
+            now,
         };
         if credentials {
-            for presented in credentials::read(headers)?.into_iter().flatten() {
-                let hits = check.keys.iter().map(|key| key.credential.ct_eq(&presented));
-                check.credential = Some(first(hits).ok_or(Reason::Mismatch)?);
+            for (presented, by) in credentials::read(headers)?.into_iter().zip(&mut check.credentials) {
+                if let Some(presented) = presented {
+                    let hits = check.keys.iter().map(|key| key.credential.ct_eq(&presented));
+                    *by = Some(accepted(&check.keys, hits, now)?);
+                }
             }
         }
-        if check.credential.is_some() && !scheme.is_in(headers) {
+        if check.credentials != [None; 2] && !scheme.is_in(headers) {
             return Ok(check);
         }
         if let Some(verifier) = check.keys.verifier() {
@@ -188,24 +200,32 @@ impl Check {
 
     /// The verdict: every MAC is compared with every signature. And what the message is known by.
     pub(super) fn finish(self, scheme: &Scheme) -> Result<(Verified, Option<ReplayKey>), Reason> {
-        let signed = !matches!(self.proof, Proof::Absent);
         let label = |key: usize| self.keys.get(key).map(|key| Arc::clone(&key.label));
-        let key_label = match self.proof {
-            Proof::Absent => self.credential.and_then(label),
+        let signed_with = match self.proof {
+            Proof::Absent => None,
             Proof::Macs { macs, signatures } => {
                 let hits = macs.into_iter().map(|mac| {
                     let tag = mac.finish();
                     signatures.iter().fold(Choice::from(0), |hit, signature| hit | tag.ct_eq(signature))
                 });
-                first(hits).and_then(label)
+                label(accepted(&self.keys, hits, self.now)?)
             }
-            Proof::Foreign(verification) => verification.finish(),
+            Proof::Foreign(verification) => Some(verification.finish().ok_or(Reason::Mismatch)?),
         };
-        let key_label = key_label.ok_or(Reason::Mismatch)?;
+        let signed = signed_with.is_some();
+        let mut labels: Vec<_> = signed_with.into_iter().collect();
+        for by in self.credentials.into_iter().flatten().filter_map(label) {
+            if !labels.contains(&by) {
+                labels.push(by);
+            }
+        }
+        if labels.is_empty() {
+            return Err(Reason::Mismatch);
+        }
         let verified = Verified {
             scheme: scheme.shared_name(),
             signed,
-            key_label,
+            labels,
             timestamp: self.timestamp,
             replay_id: self.replay_id,
         };

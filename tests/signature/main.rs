@@ -7,5 +7,6 @@ mod foreign; // Ed25519
 mod headers; // judged before the body
 mod replays; // refused, and only those
 mod schemes; // lists, times, families
+mod secrets; // ended, swapped, told apart
 mod support;
 mod wire; // behind a real server

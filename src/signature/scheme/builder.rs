@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
-use super::{Encoding, Grammar, Names, Part, Scheme, Segment, Timestamp, Unit, timestamp::Place};
+use super::{
+    Encoding, Grammar, Names, Part, Scheme, Segment, Timestamp,
+    checks::{check_grammar, check_no_signature, check_once, check_seams, names},
+    timestamp::Place,
+};
 use crate::{
     ConfigError,
     signature::{KeyEncoding, mac::Hash},
@@ -108,7 +112,7 @@ impl SchemeBuilder {
     ///
     /// # Errors
     ///
-    /// When a setting cannot be used; the error names it.
+    /// When a setting cannot be used, or nothing could ever be verified with it; the error names it.
     pub fn build(self) -> Result<Scheme, ConfigError> {
         let header = names(&self.header, "header")?;
         let families = header.len();
@@ -117,9 +121,8 @@ impl SchemeBuilder {
             count => Err(ConfigError::new(setting, "one header, or as many as the signature has", count)),
         };
 
-        if let Grammar::List { entries, pair, key } = &self.grammar {
-            check_list(*entries, *pair, key)?;
-        }
+        check_once(&header)?;
+        check_grammar(&self.grammar, self.timestamp.as_ref())?;
 
         let Some((Segment::Body, before)) = self.signed.split_last() else {
             return Err(ConfigError::new("signed", "segments that end with the body", "not"));
@@ -152,6 +155,9 @@ impl SchemeBuilder {
             _ => Vec::new(),
         };
 
+        let also = prefix.iter().filter_map(|part| if let Part::Header(names) = part { Some(names) } else { None });
+        check_no_signature(&header, also.flatten().chain(&timestamp_headers))?;
+
         let replay_id = self.replay_id.as_ref().map(|id| names(id, "replay_id")).transpose()?;
         if let Some(id) = &replay_id
             && !prefix.iter().any(|part| matches!(part, Part::Header(names) if names == id))
@@ -183,55 +189,9 @@ impl SchemeBuilder {
     }
 }
 
-fn names(names: &Names, setting: &'static str) -> Result<Vec<HeaderName>, ConfigError> {
-    if names.0.is_empty() {
-        return Err(ConfigError::new(setting, "the name of a header", "empty"));
-    }
-    let parse = |name: &String| {
-        let unreadable = |_| ConfigError::new(setting, "the name of a header", format_args!("{name:?}"));
-        HeaderName::try_from(name.as_str()).map_err(unreadable)
-    };
-    names.0.iter().map(parse).collect()
-}
-
-/// What is signed has to fall into its pieces in one way only, or bytes could wander from a header into the body under the
-/// same signature.
-fn check_seams(signed: &[Segment], timestamp: Option<&Timestamp>) -> Result<(), ConfigError> {
-    let dated = timestamp.is_some_and(|timestamp| timestamp.unit == Unit::Rfc3339);
-    for (place, segment) in signed.iter().enumerate() {
-        let apart = match (segment, signed.get(place + 1)) {
-            (Segment::Literal(text), _) => !text.is_empty(),
-            // A date says itself where it begins and ends.
-            (Segment::Header(_), Some(Segment::Timestamp)) | (Segment::Timestamp, _) if dated => true,
-            (Segment::Header(_) | Segment::Timestamp, next) => matches!(next, Some(Segment::Literal(_))),
-            (Segment::Context | Segment::Body, _) => true,
-        };
-        if !apart {
-            return Err(ConfigError::new("signed", "segments that a literal keeps apart", "without it"));
-        }
-    }
-    Ok(())
-}
-
-/// Separators must not occur in what they separate, or a list could be read in two ways.
-fn check_list(entries: char, pair: char, key: &str) -> Result<(), ConfigError> {
-    let in_encodings = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '/');
-    if entries == pair || entries == '=' || in_encodings(entries) || in_encodings(pair) {
-        return Err(ConfigError::new(
-            "list",
-            "separated by what cannot occur in a signature",
-            format_args!("{entries:?} and {pair:?}"),
-        ));
-    }
-    if key.is_empty() || key.contains([entries, pair]) {
-        return Err(ConfigError::new("list", "under a key without separators", format_args!("{key:?}")));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::Unit, *};
 
     #[track_caller]
     fn refused(builder: SchemeBuilder, message: &str) {
@@ -287,7 +247,38 @@ mod tests {
         refused(new().list(',', '=', "a,b"), "list must be under a key without separators, but is \"a,b\"");
         refused(new().versioned(""), "list must be under a key without separators, but is \"\"");
 
+        refused(
+            Scheme::builder("custom").header(["a", "A"]),
+            "header must be one that differs from its aliases, but is \"a\" twice",
+        );
+        refused(new().prefix(" sha256="), "prefix must be text that a header can begin with, but is \" sha256=\"");
+        refused(new().prefix("sig\u{e9}"), "prefix must be text that a header can begin with, but is \"sig\u{e9}\"");
+        refused(new().list('\n', '=', "v1"), "list must be separated by what a header can hold, but is '\\n' and '='");
+        refused(
+            new().list(',', '\u{e9}', "v1"),
+            "list must be separated by what a header can hold, but is ',' and '\u{e9}'",
+        );
+        refused(new().list(',', '=', "\tv1"), "list must be under a key without separators, but is \"\\tv1\"");
+        let listed = |key: &str, unit, entries| {
+            let timestamp = Timestamp::list_key(key).unit(unit);
+            new().list(entries, '=', "v1").timestamp(timestamp).signed(timed.clone())
+        };
+        refused(listed("v1", Unit::Seconds, ','), "timestamp must be under a key of its own, but is \"v1\"");
+        refused(listed("a,b", Unit::Seconds, ','), "timestamp must be under a key without separators, but is \"a,b\"");
+        refused(listed("", Unit::Seconds, ','), "timestamp must be under a key without separators, but is \"\"");
+        refused(listed("t", Unit::Rfc3339, ':'), "list must be separated by what no date holds, but is ':'");
+        assert!(listed("t", Unit::Seconds, ':').build().is_ok() && listed("t", Unit::Rfc3339, ',').build().is_ok());
+        refused(
+            new().signed([Segment::header("X-Signature"), Segment::literal("."), Segment::Body]),
+            "signed must be without the signature, but is with \"x-signature\"",
+        );
+        refused(
+            new().timestamp(Timestamp::header("x-signature")).signed(timed.clone()),
+            "signed must be without the signature, but is with \"x-signature\"",
+        );
+
         assert!(new().build().is_ok());
+        assert!(new().prefix("HMAC ").build().is_ok());
         assert!(families().timestamp(Timestamp::header("c")).signed(timed).build().is_ok());
     }
 }

@@ -1,6 +1,7 @@
 //! Schemes: where a provider puts its signature, how it is written, and what it is made over.
 
 mod builder; // schemes from data
+mod checks; // what none can be made of
 mod grammar; // how the header is written
 mod rfc3339; // dates
 mod template; // what is signed
@@ -213,7 +214,7 @@ impl Scheme {
             match part {
                 Part::Literal(text) => feed(text),
                 Part::Timestamp => feed(claim.time.as_bytes()),
-                Part::Context => feed(&extensions.get::<SignedContext>().ok_or(Reason::Missing)?.0),
+                Part::Context => feed(&extensions.get::<SignedContext>().ok_or(Reason::NoContext)?.0),
                 Part::Header(names) => {
                     let value = only(headers, alias(names, claim.family))?.as_bytes();
                     let ambiguous = match self.prefix.get(place + 1) {
