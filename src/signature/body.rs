@@ -12,15 +12,16 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
 
-/// Smaller pieces than this are copied together: each is a slice of a server's read buffer, often of 8 KiB, and would keep
-/// the whole of it.
+/// Smaller pieces than this are copied together, unless one is all there is: each is a slice of a server's read buffer, often
+/// of 8 KiB, and would keep the whole of it.
 const SMALL: usize = 16 * 1024;
 /// As much as is gathered in one piece.
 const GATHERED: usize = 64 * 1024;
 
 /// The whole body of a request that was let through, as the frames that it came in, with its trailers.
 ///
-/// Frames of 16 KiB and more are passed on without a copy, smaller ones are gathered. The trailers are not signed, and nor is
+/// A body that came in one frame is passed on without a copy, and so are frames of 16 KiB and more; smaller ones are gathered,
+/// so that a body keeps no more of a server's read buffers than one for each 16 KiB. The trailers are not signed, and nor is
 /// the body where a credential alone vouched for the request: see [`Verified::is_signed`](super::Verified::is_signed).
 ///
 /// Nothing else makes one, so a service that takes `Request<VerifiedBody>` cannot be reached around the layer.
@@ -100,6 +101,8 @@ pub(super) struct TooLarge;
 /// A body on its way in.
 pub(super) struct Intake {
     frames: VecDeque<Bytes>,
+    /// The first piece, if it is small, for as long as it is the only one.
+    alone: Option<Bytes>,
     gathered: BytesMut,
     length: usize,
     max: usize,
@@ -109,7 +112,7 @@ pub(super) struct Intake {
 impl Intake {
     /// Nothing yet, of at most `max` bytes. Memory is taken as bytes arrive, never ahead of them.
     pub(super) fn new(max: usize) -> Self {
-        Self { frames: VecDeque::new(), gathered: BytesMut::new(), length: 0, max, trailers: None }
+        Self { frames: VecDeque::new(), alone: None, gathered: BytesMut::new(), length: 0, max, trailers: None }
     }
 
     /// Counts `length` more bytes, before any of them is taken in.
@@ -120,7 +123,14 @@ impl Intake {
 
     /// Takes in a piece that was [admitted](Self::admit).
     pub(super) fn keep(&mut self, piece: &Bytes) {
+        if let Some(alone) = self.alone.take() {
+            self.gathered.extend_from_slice(&alone);
+        }
         if piece.len() < SMALL {
+            if self.frames.is_empty() && self.gathered.is_empty() {
+                self.alone = Some(piece.clone());
+                return;
+            }
             self.gathered.extend_from_slice(piece);
             if self.gathered.len() < GATHERED {
                 return;
@@ -155,6 +165,7 @@ impl Intake {
 
     pub(super) fn finish(mut self) -> VerifiedBody {
         self.flush();
+        self.frames.extend(self.alone);
         VerifiedBody { frames: self.frames, remaining: self.length as u64, trailers: self.trailers }
     }
 }
@@ -184,12 +195,26 @@ mod tests {
 
     #[test]
     fn small_and_large_pieces_stay_in_order() {
-        let pieces = [1, SMALL - 1, SMALL, 3, 4, GATHERED, 0, 5, SMALL - 1];
-        let body = taken(&pieces);
-        let expected: Vec<u8> =
-            pieces.iter().enumerate().flat_map(|(n, length)| vec![u8::try_from(n).unwrap(); *length]).collect();
-        assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
-        assert_eq!(body.into_bytes(), expected);
+        for pieces in
+            [&[1, SMALL - 1, SMALL, 3, 4, GATHERED, 0, 5, SMALL - 1][..], &[1, SMALL], &[1, 2], &[SMALL, 1], &[]]
+        {
+            let body = taken(pieces);
+            let expected: Vec<u8> =
+                pieces.iter().enumerate().flat_map(|(n, length)| vec![u8::try_from(n).unwrap(); *length]).collect();
+            assert_eq!(body.size_hint().exact(), Some(expected.len() as u64));
+            assert_eq!(body.into_bytes(), expected);
+        }
+    }
+
+    #[test]
+    fn a_piece_that_is_all_there_is_is_kept_as_it_came() {
+        for length in [1, SMALL - 1, SMALL, GATHERED + 1] {
+            let mut intake = Intake::new(usize::MAX);
+            let piece = Bytes::from(vec![7; length]);
+            intake.admit(length).unwrap();
+            intake.keep(&piece);
+            assert_eq!(intake.finish().into_bytes().as_ptr(), piece.as_ptr(), "{length} bytes");
+        }
     }
 
     #[test]

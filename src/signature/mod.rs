@@ -68,8 +68,10 @@
 //!
 //! # Where it belongs
 //!
-//! * **Outside of all that touches bodies**: a signature covers the bytes as they were sent. Decompression, JSON parsing and
-//!   printing, a proxy that normalises line ends, each breaks it; put decompression inside, with a limit of its own.
+//! * **Outside of all that touches bodies**: a signature covers the bytes as they were sent, in whatever `Content-Encoding`
+//!   they have. Decompression, JSON parsing and printing, a proxy that normalises line ends, each breaks it. Put decompression
+//!   inside, with a limit of its own: [the cap](SignatureLayer::max_body_bytes) counts what was sent, and a megabyte of that can
+//!   be a gigabyte of zeros. `Content-Encoding` itself is signed by no provider.
 //! * **Inside of a bound on concurrency**: the layer is always ready and holds no place of the inner service while it reads, so
 //!   unproven requests are bounded by what is outside of it. Each may take the cap in memory, and what buffers add.
 //! * **With a synchronised clock** where timestamps are signed: the tolerance, mostly 300 s, has to cover both clocks' errors.

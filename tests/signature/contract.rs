@@ -3,7 +3,10 @@
 use std::{
     convert::Infallible,
     pin::pin,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -75,11 +78,30 @@ async fn no_clone_is_called_that_was_not_polled_ready() {
 
 #[tokio::test]
 async fn many_at_once_share_one_place() {
-    let service = ServiceBuilder::new().layer(layer()).concurrency_limit(1).service(Inner::default());
-    let all = (0..20).map(|_| tokio::spawn(service.clone().oneshot(good()))).collect::<Vec<_>>();
-    for one in all {
-        assert_eq!(one.await.unwrap().unwrap().status(), StatusCode::OK);
+    let (inside, most, calls) = <(Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<AtomicUsize>)>::default();
+    let counts = (Arc::clone(&inside), Arc::clone(&most), Arc::clone(&calls));
+    let slow = service_fn(move |_: Request<VerifiedBody>| {
+        let (inside, most, calls) = counts.clone();
+        async move {
+            most.fetch_max(inside.fetch_add(1, Relaxed) + 1, Relaxed);
+            // Others get their chance to come in too.
+            for _ in 0..10 {
+                tokio::task::yield_now().await;
+            }
+            inside.fetch_sub(1, Relaxed);
+            calls.fetch_add(1, Relaxed);
+            Ok::<_, Infallible>(Response::new(Bytes::new()))
+        }
+    });
+    for (places, expected) in [(1, 1), (20, 20)] {
+        let service = ServiceBuilder::new().layer(layer()).concurrency_limit(places).service(slow.clone());
+        let all = (0..20).map(|_| tokio::spawn(service.clone().oneshot(good()))).collect::<Vec<_>>();
+        for one in all {
+            assert_eq!(one.await.unwrap().unwrap().status(), StatusCode::OK);
+        }
+        assert_eq!(most.swap(0, Relaxed), expected, "{places} places");
     }
+    assert_eq!((calls.load(Relaxed), inside.load(Relaxed)), (40, 0));
 }
 
 #[tokio::test]

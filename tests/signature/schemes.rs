@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use portcullis::{
-    signature::{Scheme, Secret, Segment, SignatureLayer, Signer, Timestamp, Unit, Verified},
+    signature::{Encoding, Scheme, Secret, Segment, SignatureLayer, Signer, Timestamp, Unit, Verified},
     time::{ManualWallClock, UnixTime},
 };
 
@@ -138,6 +138,30 @@ async fn a_signed_id_cannot_take_over_what_follows_it() {
     headers.insert("svix-id", HeaderValue::from_static("msg.1700000000"));
     assert_eq!(answer(&layer, request(headers.clone())).await.status(), StatusCode::UNAUTHORIZED);
     assert!(signer.sign(&mut headers, CONTENT).is_err());
+}
+
+/// Nothing would then keep apart what is signed with it and without it.
+#[tokio::test]
+async fn a_signed_header_that_is_empty_is_refused_although_its_signature_is_good() {
+    let now = clock(1_700_000_000);
+    let headless = Scheme::builder("headless")
+        .header("webhook-signature")
+        .versioned("v1")
+        .encoding(Encoding::Base64)
+        .timestamp(Timestamp::header("webhook-timestamp"))
+        .signed([Segment::literal("."), Segment::Timestamp, Segment::literal("."), Segment::Body])
+        .build()
+        .unwrap();
+    let mut headers = HeaderMap::new();
+    Signer::new(headless.clone(), secret()).wall_clock(now.clock()).sign(&mut headers, CONTENT).unwrap();
+    headers.insert("webhook-id", HeaderValue::from_static(""));
+    for (scheme, status) in [(headless, StatusCode::OK), (Scheme::standard_webhooks(), StatusCode::UNAUTHORIZED)] {
+        let layer = SignatureLayer::new(scheme, secret()).wall_clock(now.clock());
+        let request = request(headers.clone());
+        let polls = request.body().polls();
+        assert_eq!(answer(&layer, request).await.status(), status);
+        assert_eq!(polls.load(Relaxed) > 0, status == StatusCode::OK);
+    }
 }
 
 #[tokio::test]
