@@ -65,7 +65,8 @@
 //! # Features
 //!
 //! `bearer`, `breaker`, `retry`, `signature` and `tracing` are on by default; `metrics` adds
-//! `breaker::report`, a gauge of a circuit's state; `test-util` adds the clocks of [`time`] that tests move.
+//! `breaker::report`, a gauge of a circuit's state, and counts what [`signature`] verifies and refuses; `test-util` adds the
+//! clocks of [`time`] that tests move.
 //! A feature adds, and never changes what another part does.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use log::Log;
-use portcullis::signature::{KeyEncoding, Scheme, Secret, SignatureLayer, Signer, VerifiedBody};
+use portcullis::signature::{KeyEncoding, MemoryReplayStore, Scheme, Secret, SignatureLayer, Signer, VerifiedBody};
 use tower::{Layer, ServiceExt, service_fn};
 use tracing::Level;
 
@@ -34,6 +34,7 @@ async fn what_is_told_holds_no_secret() {
     let log = Log::default();
     let _listening = log.listen(Level::TRACE);
     a_refusal_tells_its_reason_and_nothing_else(&log).await;
+    a_store_that_fails_is_warned_of(&log).await;
     a_secret_with_white_space_around_it_or_a_short_one_is_warned_of_without_being_shown(&log);
 }
 
@@ -43,7 +44,10 @@ async fn a_refusal_tells_its_reason_and_nothing_else(log: &Log) {
     wrong.headers_mut().insert("x-api-key", HeaderValue::from_static(SECRET));
     assert_eq!(status(wrong).await, StatusCode::UNAUTHORIZED);
     let told = log.take();
-    assert!(told.contains("DEBUG") && told.contains("mismatch"), "{told}");
+    assert!(
+        told.contains(r#"DEBUG portcullis::signature::tell: request refused scheme="cognigy" reason="mismatch""#),
+        "{told}"
+    );
     assert!(!told.contains(&signature) && !told.contains(SECRET), "{told}");
 
     let mut malformed = Request::new(Full::default());
@@ -65,4 +69,21 @@ fn a_secret_with_white_space_around_it_or_a_short_one_is_warned_of_without_being
     }
     assert!(Secret::decode("hunter2", KeyEncoding::Hex).is_err());
     assert_eq!(log.take(), "");
+}
+
+async fn a_store_that_fails_is_warned_of(log: &Log) {
+    let store = MemoryReplayStore::new(1).unwrap();
+    let layer = SignatureLayer::new(Scheme::cognigy(), Secret::new(SECRET).unwrap()).refuse_replays(store);
+    let inner = service_fn(async |_: Request<VerifiedBody>| Ok::<_, io::Error>(Response::new(())));
+    for (content, told) in [
+        ("{}", ""),
+        ("[]", "WARN portcullis::signature::tell: no replay can be told error=the store of replays is full"),
+    ] {
+        let mut request = Request::new(Full::<Bytes>::from(content));
+        let signer = Signer::new(Scheme::cognigy(), Secret::new(SECRET).unwrap());
+        signer.sign(request.headers_mut(), content.as_bytes()).unwrap();
+        layer.layer(inner).oneshot(request).await.unwrap();
+        let log = log.take();
+        assert!(log.contains(told) && log.is_empty() == told.is_empty(), "{log}");
+    }
 }

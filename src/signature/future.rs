@@ -17,12 +17,10 @@ use super::{
     reading::Reading,
     refusal::{Refusal, RefusalKind, Refuse},
     replay::{ReplayStore, Reserved},
+    tell,
     verify::Check,
 };
-use crate::{
-    time::{Sleep, sleep},
-    trace::event,
-};
+use crate::time::{Sleep, sleep};
 
 pin_project! {
     /// The future of [`VerifySignature`](super::VerifySignature).
@@ -138,7 +136,7 @@ where
                         Ok(Reserved::Running) => Err(RefusalKind::InProgress),
                         Ok(Reserved::Done) => Err(RefusalKind::Duplicate),
                         Err(error) => {
-                            event!(WARN, "no replay can be told", error = format_args!("{error}"));
+                            tell::not_reserved(error);
                             Err(RefusalKind::StoreUnavailable)
                         }
                     };
@@ -168,12 +166,12 @@ where
                 }
                 StateProj::Settling { settling, result } => {
                     if let Err(error) = ready!(settling.poll(cx)) {
-                        event!(WARN, "a replay may not be told", error = format_args!("{error}"));
+                        tell::not_settled(error);
                     }
                     return Poll::Ready(result.take().expect(COMPLETED));
                 }
                 StateProj::Refused { refusal } => {
-                    event!(DEBUG, "request refused", reason = refusal.as_str());
+                    tell::refused(&this.gate.scheme, refusal);
                     return Poll::Ready(Ok(this.gate.refuse.refuse(refusal)));
                 }
             };

@@ -12,6 +12,7 @@ use super::{
     refusal::{Bare, Refusal},
     replay::{NoReplayStore, ReplayStore},
     service::VerifySignature,
+    tell,
 };
 use crate::time::WallClock;
 
@@ -240,6 +241,7 @@ impl<S, R: Clone, P: Clone> Layer<S> for SignatureLayer<R, P> {
     type Service = VerifySignature<S, R, P>;
 
     fn layer(&self, inner: S) -> Self::Service {
+        tell::describe();
         VerifySignature::new(inner, Arc::new(self.gate.clone()))
     }
 }

@@ -66,6 +66,19 @@
 //! [`refuse_with`](SignatureLayer::refuse_with) fills them, and nothing that a refusal holds, logs or answers with comes from
 //! the request or from a secret.
 //!
+//! # What operators see
+//!
+//! Each refusal is a `tracing` event at `DEBUG`, with the fields `scheme` and `reason`, one of the names of
+//! [`Refusal::as_str`]; what is wrong with a store of replays is a warning. With the feature `metrics`:
+//!
+//! | Counter | Labels | counts |
+//! | --- | --- | --- |
+//! | `portcullis_signature_refusals_total` | `scheme`, `reason` | requests that the layer answered itself |
+//! | `portcullis_signature_verified_total` | `scheme`, `key` | those that were verified, once for each secret that vouched |
+//!
+//! A key whose series stands still is used no more. Each label is one of few values that the user chose or this crate has; no
+//! sender chooses any.
+//!
 //! # Where it belongs
 //!
 //! * **Outside of all that touches bodies**: a signature covers the bytes as they were sent, in whatever `Content-Encoding`
@@ -126,6 +139,7 @@ mod foreign; // signatures of other kinds
 mod keyring; // the accepted secrets
 mod secret; // what both sides know
 mod refusal; // what is answered
+mod tell; // what operators learn
 mod signer; // the other side
 
 pub use self::{

@@ -15,6 +15,7 @@ use super::{
     credentials,
     refusal::RefusalKind,
     replay::ReplayKey,
+    tell,
     verify::Check,
 };
 
@@ -90,6 +91,7 @@ impl<S, D: Buf> Reading<S, D> {
     /// The verdict, what goes on if it is good, and what it is known by.
     pub(super) fn finish(self, scheme: &Scheme) -> Result<(S, Request<VerifiedBody>, Option<ReplayKey>), RefusalKind> {
         let (verified, key) = self.check.finish(scheme)?;
+        tell::verified(scheme, &verified);
         let mut request = Request::from_parts(self.head, self.intake.finish());
         credentials::hide(request.headers_mut());
         request.extensions_mut().insert(verified);

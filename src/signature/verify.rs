@@ -60,6 +60,11 @@ impl Verified {
         self.labels.iter().map(|label| &**label)
     }
 
+    #[cfg(feature = "metrics")]
+    pub(super) fn shared_labels(&self) -> impl Iterator<Item = Arc<str>> {
+        self.labels.iter().cloned()
+    }
+
     /// The id that is signed with the message and stays the same when it is sent again, if the scheme has one, as Standard
     /// Webhooks does.
     #[must_use]
