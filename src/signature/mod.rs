@@ -66,6 +66,12 @@
 //! [`refuse_with`](SignatureLayer::refuse_with) fills them, and nothing that a refusal holds, logs or answers with comes from
 //! the request or from a secret.
 //!
+//! # Handlers that cannot be reached without it
+//!
+//! A service that takes `Request<VerifiedBody>` cannot be stacked without the layer: nothing else makes a [`VerifiedBody`].
+//! A handler of axum's, which takes axum's body, asks for [`Verified`] as an extractor instead (feature `axum`): on a route
+//! where the layer was forgotten it does not answer.
+//!
 //! # What operators see
 //!
 //! Each refusal is a `tracing` event at `DEBUG`, with the fields `scheme` and `reason`, one of the names of
@@ -141,7 +147,11 @@ mod secret; // what both sides know
 mod refusal; // what is answered
 mod tell; // what operators learn
 mod signer; // the other side
+#[cfg(feature = "axum")]
+mod axum; // for its handlers
 
+#[cfg(feature = "axum")]
+pub use self::axum::NotVerified;
 pub use self::{
     body::VerifiedBody,
     foreign::{Verification, Verifier},
