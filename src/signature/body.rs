@@ -56,6 +56,11 @@ impl VerifiedBody {
         whole.freeze()
     }
 
+    /// What is left of it, as the pieces that it came in.
+    pub(super) fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        self.frames.iter().map(|frame| &frame[..])
+    }
+
     /// The trailers, where there were any. Nobody signed them.
     #[must_use]
     pub const fn trailers(&self) -> Option<&HeaderMap> {

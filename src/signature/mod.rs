@@ -147,6 +147,7 @@ mod secret; // what both sides know
 mod refusal; // what is answered
 mod tell; // what operators learn
 mod signer; // the other side
+mod sign; // as a layer
 #[cfg(feature = "axum")]
 mod axum; // for its handlers
 
@@ -164,6 +165,7 @@ pub use self::{
     scheme::{Encoding, Names, Scheme, SchemeBuilder, Segment, SignedContext, Timestamp, Unit},
     secret::{KeyEncoding, Secret},
     service::VerifySignature,
+    sign::{NotSigned, Sign, SignFuture, SignLayer, SignedBody, SigningError},
     signer::{SignError, Signer},
     verify::Verified,
 };

@@ -39,7 +39,8 @@ impl Signer {
         Self { scheme, mac, extensions: Extensions::new(), clock: WallClock::system() }
     }
 
-    /// What [`Segment::Context`](super::Segment::Context) stands for, such as the URL that it is sent to.
+    /// What [`Segment::Context`](super::Segment::Context) stands for, such as the URL that it is sent to. Where it is another
+    /// for each request, a [`SignLayer`](super::SignLayer) takes it out of the request's extensions, as [`SignedContext`].
     pub fn context(mut self, context: impl Into<Bytes>) -> Self {
         self.extensions.insert(SignedContext(context.into()));
         self
@@ -59,10 +60,21 @@ impl Signer {
     /// When a header that is signed is missing, repeated, or would read in two ways, or when there is no context; nothing
     /// changes then.
     pub fn sign(&self, headers: &mut HeaderMap, body: &[u8]) -> Result<(), SignError> {
+        self.sign_all(headers, &Extensions::new(), [body])
+    }
+
+    /// The same for a body in pieces, with the context that is in `extensions`, if the signer was given none.
+    pub(super) fn sign_all<'b>(
+        &self,
+        headers: &mut HeaderMap,
+        extensions: &Extensions,
+        body: impl IntoIterator<Item = &'b [u8]>,
+    ) -> Result<(), SignError> {
+        let extensions = if self.extensions.is_empty() { extensions } else { &self.extensions };
         self.scheme.write(headers, self.clock.now(), |claim, headers| {
             let mut mac = self.mac.clone();
-            self.scheme.feed(claim, headers, &self.extensions, |bytes| mac.update(bytes))?;
-            mac.update(body);
+            self.scheme.feed(claim, headers, extensions, |bytes| mac.update(bytes))?;
+            body.into_iter().for_each(|piece| mac.update(piece));
             Ok(mac.finish())
         })?;
         Ok(())

@@ -11,5 +11,6 @@ mod profiles;
 mod replays; // refused, and only those
 mod schemes; // lists, times, families
 mod secrets; // ended, swapped, told apart
+mod signing; // and verified
 mod support;
 mod wire; // behind a real server
