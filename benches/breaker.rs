@@ -21,7 +21,7 @@ use std::{
 
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main, measurement::WallTime};
 use portcullis::{
-    breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, HalfOpen, State},
+    breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, Circuits, HalfOpen, State},
     time::{Clock, ManualClock},
 };
 use tower::{Service, layer::Layer, service_fn};
@@ -227,6 +227,28 @@ fn occupancy(criterion: &mut Criterion) {
     group.finish();
 }
 
+/// What it costs to find a circuit among so many, and to call through it.
+fn by_key(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("by_key");
+    for keys in [1, 100, 100_000_u64] {
+        let circuits = Circuits::builder(builder()).capacity(100_000).build().expect("the settings are sound");
+        for key in 0..keys {
+            circuits.get(&key).acquire().expect("closed").success();
+        }
+        let mut key = 0;
+        group.bench_function(keys.to_string(), |bencher| {
+            bencher.iter(|| {
+                // A step that is coprime to the number of keys goes through all of them, and to no neighbour.
+                key = (key + 61_803) % keys;
+                circuits.get(&key).call(|| black_box(Ok::<_, u32>(0)))
+            });
+        });
+        assert_eq!(circuits.len() as u64, keys);
+        assert_eq!(circuits.overflow().snapshot().calls, 0);
+    }
+    group.finish();
+}
+
 fn floor(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("floor");
     let mut service = inner();
@@ -245,5 +267,5 @@ fn floor(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, breaker, occupancy, floor);
+criterion_group!(benches, breaker, occupancy, by_key, floor);
 criterion_main!(benches);

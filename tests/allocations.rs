@@ -14,7 +14,7 @@ use std::{
 
 use portcullis::{
     BoxError,
-    breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, HalfOpen, State},
+    breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, Circuits, HalfOpen, State},
     outcome::Outcome,
     retry::{Backoff, Budget, RetryLayer, RetryPolicy},
     time::ManualClock,
@@ -69,6 +69,7 @@ fn allocated(circuit: &Circuit) -> (usize, usize) {
 
 fn main() {
     no_call_allocates();
+    circuits_by_key_take_what_they_say();
     nothing_is_kept_of_changes_that_nobody_hears_of();
     a_circuit_and_its_future_are_small();
     no_call_under_retry_allocates();
@@ -95,6 +96,26 @@ fn no_call_allocates() {
         let leaked = circuit.clone().leak();
         assert_eq!(allocated(&leaked), (0, 0), "leaked");
     }
+}
+
+fn circuits_by_key_take_what_they_say() {
+    const KEYS: u64 = 100_000;
+    let circuits = Circuits::<u64>::builder(builder()).capacity(100_000).build().unwrap();
+    let region = Region::new(ALLOCATOR);
+    for key in 0..KEYS {
+        circuits.get(&key).acquire().unwrap().success();
+    }
+    let change = region.change();
+    let each = (change.bytes_allocated - change.bytes_deallocated) / 100_000;
+    println!("{KEYS} circuits by key take {each} bytes each");
+    assert!((768..1024).contains(&each), "{each}");
+    assert_eq!(circuits.len(), 100_000);
+
+    let region = Region::new(ALLOCATOR);
+    for key in 0..1000 {
+        circuits.get(&key).acquire().unwrap().success();
+    }
+    assert_eq!(region.change().allocations, 0);
 }
 
 fn nothing_is_kept_of_changes_that_nobody_hears_of() {

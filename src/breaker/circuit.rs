@@ -14,7 +14,7 @@ use super::{
     permit::{OnPanic, Permit},
     plan::Ending,
     settings::CircuitBuilder,
-    snapshot::Snapshot,
+    snapshot::{Snapshot, State},
     subscription::Subscription,
 };
 use crate::outcome::{Classify, Outcome, Results};
@@ -107,6 +107,14 @@ impl Circuit {
                 Self(Handle::Leaked(leaked))
             }
             leaked @ Handle::Leaked(_) => Self(leaked),
+        }
+    }
+
+    /// Whether nothing is lost with it: it is closed, and this is the only handle.
+    pub(super) fn is_forgettable(&self) -> bool {
+        match &self.0 {
+            Handle::Counted(core) => Arc::strong_count(core) == 1 && core.state() == State::Closed,
+            Handle::Leaked(_) => false,
         }
     }
 

@@ -171,6 +171,11 @@ impl Core {
         self.step(self.clock.now(), |machine, _| (machine.log.read(reader), None))
     }
 
+    /// The state as it was left: nothing is noticed, and nobody told.
+    pub(super) fn state(&self) -> State {
+        self.shared.state()
+    }
+
     /// The state, and how long it lasts at most, where that is limited.
     #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only the metric asks"))]
     pub(super) fn standing(&self) -> (State, Option<Duration>) {

@@ -81,6 +81,11 @@
 //! # }).unwrap();
 //! ```
 //!
+//! # Many circuits
+//!
+//! [`Circuits`] makes one for each key, such as a host or a tenant, on first use and bounded in number;
+//! [`KeyedBreakerLayer`] picks it by the request.
+//!
 //! # Watching
 //!
 //! [`Circuit::snapshot`] is the circuit now, [`Circuit::subscribe`] every change of its state, and `tracing` gets an event for
@@ -129,6 +134,9 @@ mod log; // the latest changes
 mod subscription; // tells of them
 #[cfg(feature = "metrics")]
 mod report; // the state as a metric
+mod circuits; // one for each key
+mod shards; // where those are kept
+mod keyed; // the layer that picks one
 mod probe; // asks while it is not closed
 
 #[cfg(feature = "metrics")]
@@ -136,9 +144,11 @@ mod probe; // asks while it is not closed
 pub use self::report::report;
 pub use self::{
     circuit::Circuit,
+    circuits::{Circuits, CircuitsBuilder},
     error::{BreakerError, Rejected},
     future::ResponseFuture,
     half_open::HalfOpen,
+    keyed::{KeyedBreaker, KeyedBreakerLayer},
     layer::CircuitBreakerLayer,
     name::Name,
     permit::Permit,

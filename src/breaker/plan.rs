@@ -32,13 +32,16 @@ impl Plan {
         self.slow_call < u64::MAX || self.rules.mean_latency.is_some()
     }
 
-    /// The shortest span that is measured.
-    pub(super) fn shortest_span(&self) -> Duration {
-        let window = match self.window {
+    pub(super) const fn time_window(&self) -> Option<Duration> {
+        match self.window {
             Length::Time(span) => Some(span),
             Length::Calls(_) => None,
-        };
-        [window, Some(Duration::from_nanos(self.slow_call)), self.rules.mean_latency]
+        }
+    }
+
+    /// The shortest span that is measured.
+    pub(super) fn shortest_span(&self) -> Duration {
+        [self.time_window(), Some(Duration::from_nanos(self.slow_call)), self.rules.mean_latency]
             .into_iter()
             .flatten()
             .fold(Duration::from_nanos(self.opening.first).min(self.half_open.timeout), Duration::min)

@@ -31,7 +31,7 @@ pub struct CircuitBuilder {
     pub(super) half_open: HalfOpen,
     pub(super) wall_clock: WallClock,
     pub(super) clock: Option<Clock>,
-    pub(super) stripes: usize,
+    pub(super) stripes: Option<usize>,
 }
 
 impl CircuitBuilder {
@@ -54,7 +54,7 @@ impl CircuitBuilder {
             wall_clock: WallClock::system(),
             half_open: HalfOpen::permits(3),
             clock: None,
-            stripes: threads::stripes(),
+            stripes: None,
         }
     }
 
@@ -200,16 +200,16 @@ impl CircuitBuilder {
     }
 
     /// Counts in so many places, rounded up to a power of two and at most 64, so that threads do not wait for each other.
-    /// Default: as many as threads run at once, at most eight.
+    /// Default: as many as threads run at once, at most eight; one for [circuits by key](super::Circuits).
     ///
     /// Each takes 256 bytes, and adds to what it costs to judge a failure. One is enough where there are many circuits. A
     /// count window and the rule for mean latency have one place in any case.
     pub const fn stripes(mut self, stripes: usize) -> Self {
-        self.stripes = match stripes {
+        self.stripes = Some(match stripes {
             0 => 1,
             64.. => 64,
             few => few.next_power_of_two(),
-        };
+        });
         self
     }
 
@@ -222,7 +222,8 @@ impl CircuitBuilder {
     /// rule at all.
     pub fn build(self) -> Result<Circuit, ConfigError> {
         let plan = self.plan()?;
+        let stripes = self.stripes.unwrap_or_else(threads::stripes);
         let clock = self.clock.unwrap_or_else(|| Clock::fine_enough_for(plan.shortest_span()));
-        Ok(Circuit::new(Core::new(self.name, plan, clock, self.wall_clock, self.stripes)))
+        Ok(Circuit::new(Core::new(self.name, plan, clock, self.wall_clock, stripes)))
     }
 }

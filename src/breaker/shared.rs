@@ -18,7 +18,7 @@ use super::{
     cause::Cause,
     machine::Machine,
     plan::Plan,
-    snapshot::Snapshot,
+    snapshot::{Snapshot, State},
     stripes::Stripes,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence},
     told::{Change, Refusal},
@@ -235,6 +235,10 @@ impl Shared {
             None => Counts::default(),
         };
         self.step(now, |machine, plan| (machine.snapshot(plan, now, window), None))
+    }
+
+    pub(super) fn state(&self) -> State {
+        self.lock().state()
     }
 
     /// Lets the others know what the machine is; the lock is held.
