@@ -132,10 +132,16 @@ impl Core {
     #[cold]
     fn settle_under_lock(&self, Ticket { generation, started }: Ticket, ending: Ending, hint: Option<Duration>) {
         let now = self.clock.now();
-        self.step(now, |machine, plan| {
+        let has_place_again = self.step(now, |machine, plan| {
             let call = plan.call(ending, now.nanos_since(started));
-            ((), machine.settle(plan, generation, call, hint, now))
+            let was_full = machine.is_full(plan);
+            let change = machine.settle(plan, generation, call, hint, now);
+            (was_full && change.is_none() && !machine.is_full(plan), change)
         });
+        // No change of state, and yet somebody may wait for it.
+        if has_place_again {
+            self.changed.ring();
+        }
     }
 
     /// What dates in `Retry-After` are compared with, where that is heard.
@@ -177,7 +183,6 @@ impl Core {
     }
 
     /// The state, and how long it lasts at most, where that is limited.
-    #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only the metric asks"))]
     pub(super) fn standing(&self) -> (State, Option<Duration>) {
         let now = self.clock.now();
         let (state, until) = self.step(now, |machine, _| ((machine.state(), machine.until()), None));

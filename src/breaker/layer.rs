@@ -30,6 +30,7 @@ use crate::outcome::{Http, Results};
 pub struct CircuitBreakerLayer<C = Results> {
     circuit: Circuit,
     classify: C,
+    gated: bool,
 }
 
 impl CircuitBreakerLayer {
@@ -37,14 +38,14 @@ impl CircuitBreakerLayer {
     ///
     /// Over HTTP this takes a `500` for a success: see [`http`](Self::http).
     pub const fn new(circuit: Circuit) -> Self {
-        Self { circuit, classify: Results }
+        Self { circuit, classify: Results, gated: false }
     }
 }
 
 impl CircuitBreakerLayer<Http> {
     /// Counts HTTP responses by the table of [`Http`], and `Err` as a failure.
     pub const fn http(circuit: Circuit) -> Self {
-        Self { circuit, classify: Http }
+        Self { circuit, classify: Http, gated: false }
     }
 }
 
@@ -52,7 +53,48 @@ impl<C> CircuitBreakerLayer<C> {
     /// Counts as `classify` says: a [`Classify`](crate::outcome::Classify), or a closure
     /// `Fn(Result<&Response, &Error>) -> Outcome`.
     pub fn classify<D>(self, classify: D) -> CircuitBreakerLayer<D> {
-        CircuitBreakerLayer { circuit: self.circuit, classify }
+        CircuitBreakerLayer { circuit: self.circuit, classify, gated: self.gated }
+    }
+
+    /// Makes services that are not ready while the circuit would reject, for use under a load balancer.
+    ///
+    /// A balancer such as `tower::balance` sends its calls to what is ready, and takes a rejection for an answer. A gated service
+    /// waits until the open time is over, or until a probe's place is free, and wakes whoever polled it. What is called all the
+    /// same, because the circuit opened after the poll or because somebody else took the last place, is rejected.
+    ///
+    /// One circuit for each endpoint: what they share is gated together.
+    ///
+    /// # Panics
+    ///
+    /// The service, where it has to wait without tokio's timer.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use portcullis::{breaker::{Circuit, CircuitBreakerLayer, HalfOpen}, time::Clock};
+    /// use tower::{Service, ServiceExt, balance::p2c::Balance, discover::ServiceList, layer::Layer, load::Constant, service_fn};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+    /// let endpoint = |name: &'static str| {
+    ///     let circuit = Circuit::builder(name)
+    ///         .consecutive_failures(1)
+    ///         .open_for(Duration::from_secs(15))
+    ///         .clock(Clock::tokio())
+    ///         .build()
+    ///         .unwrap();
+    ///     let service = service_fn(move |()| async move { if name == "down" { Err("refused") } else { Ok(name) } });
+    ///     Constant::new(CircuitBreakerLayer::new(circuit).gated().layer(service), 0)
+    /// };
+    /// let mut balance = Balance::new(ServiceList::new(["down", "well"].map(endpoint)));
+    /// let mut refused = 0;
+    /// for _ in 0..100 {
+    ///     refused += u32::from(balance.ready().await.unwrap().call(()).await.is_err());
+    /// }
+    /// assert!(refused <= 1, "then its circuit was open, and it was not asked");
+    /// # });
+    /// ```
+    pub const fn gated(mut self) -> Self {
+        self.gated = true;
+        self
     }
 }
 
@@ -60,6 +102,6 @@ impl<S, C: Clone> Layer<S> for CircuitBreakerLayer<C> {
     type Service = CircuitBreaker<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CircuitBreaker::new(inner, self.circuit.clone(), self.classify.clone())
+        CircuitBreaker::new(inner, self.circuit.clone(), self.classify.clone(), self.gated)
     }
 }

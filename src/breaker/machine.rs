@@ -111,6 +111,11 @@ impl Machine {
         Control::new(self.generation, gate)
     }
 
+    /// Whether it is half-open with all places taken.
+    pub(super) fn is_full(&self, plan: &Plan) -> bool {
+        matches!(self.phase, Phase::HalfOpen { probes, .. } if !probes.has_place(&plan.half_open))
+    }
+
     /// The moment until which the state stays what it is unless an outcome changes it.
     pub(super) const fn until(&self) -> Tick {
         match self.phase {

@@ -81,6 +81,9 @@
 //! # }).unwrap();
 //! ```
 //!
+//! Under a load balancer, one circuit for each endpoint and the layer [gated](CircuitBreakerLayer::gated): an endpoint whose
+//! circuit is open is then not ready, and the calls go to others.
+//!
 //! # Many circuits
 //!
 //! [`Circuits`] makes one for each key, such as a host or a tenant, on first use and bounded in number;

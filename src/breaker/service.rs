@@ -11,11 +11,15 @@ use std::{
 use tower_service::Service;
 
 use super::{circuit::Circuit, error::BreakerError, future::ResponseFuture, permit::OnPanic, plan::Ending};
-use crate::outcome::{Classify, Outcome};
+use crate::{
+    outcome::{Classify, Outcome},
+    time::timeout,
+};
 
 /// A service behind a [`Circuit`]; made by a [`CircuitBreakerLayer`](super::CircuitBreakerLayer).
 ///
-/// While its circuit would reject a call it is ready at once, without asking the inner service, and then rejects. The permit
+/// While its circuit would reject a call it is ready at once, without asking the inner service, and then rejects, unless it is
+/// [gated](super::CircuitBreakerLayer::gated): then it is not ready. The permit
 /// is taken in `call`, so a service that is polled ready and not called holds none. An error from the inner service's
 /// readiness is one failed call, whatever the classifier; a panic there is not counted.
 ///
@@ -28,15 +32,18 @@ pub struct CircuitBreaker<S, C> {
     classify: C,
     /// Whether the inner service was polled ready by this instance, and not called since.
     ready: bool,
-    /// The circuit's next change, while the inner service is not ready: waiting for that one may be in vain.
+    /// Whether it is not ready while the circuit would reject.
+    gated: bool,
+    /// The circuit's next change, while the inner service is not ready: waiting for that one may be in vain. While the gate is
+    /// shut, also the time when it opens.
     changed: Option<Changed>,
 }
 
 type Changed = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 impl<S, C> CircuitBreaker<S, C> {
-    pub(super) const fn new(inner: S, circuit: Circuit, classify: C) -> Self {
-        Self { inner, circuit, classify, ready: false, changed: None }
+    pub(super) const fn new(inner: S, circuit: Circuit, classify: C, gated: bool) -> Self {
+        Self { inner, circuit, classify, ready: false, gated, changed: None }
     }
 
     /// The circuit.
@@ -45,10 +52,20 @@ impl<S, C> CircuitBreaker<S, C> {
     }
 }
 
+/// Resolves when the circuit's state changes, and where it is `shut` also when it may let calls through by the time.
+#[cold]
+fn next_change(circuit: &Circuit, shut: bool) -> Changed {
+    let changed = circuit.changed();
+    match circuit.core().standing() {
+        (_, Some(left)) if shut => Box::pin(async move { drop(timeout(left, changed).await) }),
+        _ => Box::pin(changed),
+    }
+}
+
 /// Readiness is not cloned with the service.
 impl<S: Clone, C: Clone> Clone for CircuitBreaker<S, C> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.circuit.clone(), self.classify.clone())
+        Self::new(self.inner.clone(), self.circuit.clone(), self.classify.clone(), self.gated)
     }
 }
 
@@ -65,11 +82,12 @@ where
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.ready = false;
         loop {
-            if self.circuit.core().would_reject() {
+            let shut = self.circuit.core().would_reject();
+            if shut && !self.gated {
                 self.changed = None;
                 return Poll::Ready(Ok(()));
             }
-            if let Poll::Ready(ready) = self.inner.poll_ready(cx) {
+            if !shut && let Poll::Ready(ready) = self.inner.poll_ready(cx) {
                 self.changed = None;
                 self.ready = ready.is_ok();
                 return Poll::Ready(ready.map_err(|error| {
@@ -80,12 +98,9 @@ where
                 }));
             }
             // Once a change would be heard, the state is read again, so that none is missed.
-            let changed = match &mut self.changed {
-                Some(changed) => changed,
-                None => {
-                    self.changed = Some(Box::pin(self.circuit.changed()));
-                    continue;
-                }
+            let Some(changed) = &mut self.changed else {
+                self.changed = Some(next_change(&self.circuit, shut));
+                continue;
             };
             ready!(changed.as_mut().poll(cx));
             self.changed = None;
