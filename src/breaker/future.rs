@@ -12,7 +12,7 @@ use super::{
     circuit::Circuit,
     core::Ticket,
     error::{BreakerError, Rejected},
-    permit::OnPanic,
+    permit::{OnPanic, Permit},
     plan::Ending,
 };
 use crate::outcome::{Classify, Outcome};
@@ -44,8 +44,8 @@ impl<F, C> ResponseFuture<F, C> {
     }
 
     #[inline]
-    pub(super) const fn calling(call: F, circuit: Circuit, ticket: Ticket, classify: C) -> Self {
-        Self { state: State::Calling { calling: Calling::new(call, circuit, ticket, classify) } }
+    pub(super) const fn calling(calling: Calling<F, C>) -> Self {
+        Self { state: State::Calling { calling } }
     }
 }
 
@@ -95,6 +95,48 @@ impl<F, C> Calling<F, C> {
     }
 }
 
+impl<F, C> Calling<F, C> {
+    /// The result, which is settled by then, unless it is a success that `goes_on`: then its permit is handed on.
+    #[inline]
+    pub(super) fn poll_head<Res, Err>(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        goes_on: impl FnOnce(&Res) -> bool,
+    ) -> Poll<(F::Output, Option<Permit>)>
+    where
+        F: Future<Output = Result<Res, Err>>,
+        C: Classify<Res, Err>,
+    {
+        let this = self.project();
+        let (circuit, ticket) = (this.circuit.core(), this.ticket);
+        let guard = OnPanic(|| {
+            if let Some(ticket) = ticket.take() {
+                circuit.settle(ticket, Ending::Finished(Outcome::Failure));
+            }
+        });
+        let polled = this.call.poll(cx).map(|result| {
+            let outcome = this.classify.classify(result.as_ref());
+            let hint = match circuit.hint_clock() {
+                Some(clock) if outcome == Outcome::Failure => this.classify.retry_after(result.as_ref(), clock.now()),
+                _ => None,
+            };
+            let goes_on = outcome == Outcome::Success && result.as_ref().is_ok_and(goes_on);
+            (result, outcome, hint, goes_on)
+        });
+        guard.disarm();
+        polled.map(|(result, outcome, hint, goes_on)| {
+            if goes_on {
+                let permit = ticket.take().map(|ticket| Permit::new(this.circuit.clone(), ticket));
+                return (result, permit);
+            }
+            if let Some(ticket) = ticket.take() {
+                circuit.settle_hinted(ticket, Ending::Finished(outcome), hint);
+            }
+            (result, None)
+        })
+    }
+}
+
 impl<F, C, Res, Err> Future for Calling<F, C>
 where
     F: Future<Output = Result<Res, Err>>,
@@ -104,26 +146,6 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        let this = self.project();
-        let (circuit, ticket) = (this.circuit.core(), this.ticket);
-        let mut settle = |outcome, hint| {
-            if let Some(ticket) = ticket.take() {
-                circuit.settle_hinted(ticket, Ending::Finished(outcome), hint);
-            }
-        };
-        let guard = OnPanic(|| settle(Outcome::Failure, None));
-        let polled = this.call.poll(cx).map(|result| {
-            let outcome = this.classify.classify(result.as_ref());
-            let hint = match circuit.hint_clock() {
-                Some(clock) if outcome == Outcome::Failure => this.classify.retry_after(result.as_ref(), clock.now()),
-                _ => None,
-            };
-            (result, outcome, hint)
-        });
-        guard.disarm();
-        polled.map(|(result, outcome, hint)| {
-            settle(outcome, hint);
-            result
-        })
+        self.poll_head(cx, |_| false).map(|(result, _)| result)
     }
 }

@@ -9,7 +9,13 @@ use std::{
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::{circuits::Circuits, error::BreakerError, future::ResponseFuture, permit::OnPanic, plan::Ending};
+use super::{
+    circuits::Circuits,
+    error::BreakerError,
+    future::{Calling, ResponseFuture},
+    permit::OnPanic,
+    plan::Ending,
+};
 use crate::outcome::{Classify, Http, Outcome, Results};
 
 /// Puts the circuit of each request's key around a service.
@@ -140,7 +146,7 @@ where
                 let guard = OnPanic(|| circuit.core().settle(ticket, Ending::Finished(Outcome::Failure)));
                 let call = self.inner.call(request);
                 guard.disarm();
-                ResponseFuture::calling(call, circuit, ticket, self.classify.clone())
+                ResponseFuture::calling(Calling::new(call, circuit, ticket, self.classify.clone()))
             }
             Err(rejected) => ResponseFuture::rejected(rejected),
         }

@@ -2,7 +2,7 @@
 
 use tower_layer::Layer;
 
-use super::{circuit::Circuit, service::CircuitBreaker};
+use super::{body::BodyBreakerLayer, circuit::Circuit, service::CircuitBreaker};
 use crate::outcome::{Http, Results};
 
 /// Puts a [`Circuit`] around a service.
@@ -54,6 +54,42 @@ impl<C> CircuitBreakerLayer<C> {
     /// `Fn(Result<&Response, &Error>) -> Outcome`.
     pub fn classify<D>(self, classify: D) -> CircuitBreakerLayer<D> {
         CircuitBreakerLayer { circuit: self.circuit, classify, gated: self.gated }
+    }
+
+    /// Counts a response once its body has ended, so that a stream that breaks off is a failure.
+    ///
+    /// The head is judged first: a failure or an ignored response is settled at once, and only a success waits for the end
+    /// of its body. What the body's trailers say is not looked at. The call lasts until then: for
+    /// [`slow_call`](super::CircuitBuilder::slow_call), for which a reader that is slow counts too, and for the place of a probe. So
+    /// streams that are meant to stay open want a circuit of their own.
+    ///
+    /// ```
+    /// use std::io;
+    /// use bytes::Bytes;
+    /// use http::Response;
+    /// use http_body::Frame;
+    /// use http_body_util::{BodyExt, StreamBody};
+    /// use portcullis::breaker::{Circuit, CircuitBreakerLayer};
+    /// use tower::{ServiceBuilder, ServiceExt, service_fn};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// let circuit = Circuit::builder("downloads").failure_rate(0.5).build()?;
+    /// let service = ServiceBuilder::new()
+    ///     .layer(CircuitBreakerLayer::http(circuit.clone()).until_body_end())
+    ///     .service(service_fn(async |()| {
+    ///         let frames = [Ok(Frame::data(Bytes::from("half of "))), Err(io::Error::other("connection reset"))];
+    ///         Ok::<_, io::Error>(Response::new(StreamBody::new(futures_util::stream::iter(frames))))
+    ///     }));
+    ///
+    /// let response = service.oneshot(()).await.unwrap();
+    /// assert_eq!(circuit.snapshot().calls, 0);
+    /// assert!(response.into_body().collect().await.is_err());
+    /// assert_eq!(circuit.snapshot().failures, 1);
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// # }).unwrap();
+    /// ```
+    pub const fn until_body_end(self) -> BodyBreakerLayer<C> {
+        BodyBreakerLayer::new(self)
     }
 
     /// Makes services that are not ready while the circuit would reject, for use under a load balancer.

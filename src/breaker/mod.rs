@@ -81,6 +81,8 @@
 //! # }).unwrap();
 //! ```
 //!
+//! A response is counted at its head, or [at the end of its body](CircuitBreakerLayer::until_body_end) where that is asked for.
+//!
 //! Under a load balancer, one circuit for each endpoint and the layer [gated](CircuitBreakerLayer::gated): an endpoint whose
 //! circuit is open is then not ready, and the calls go to others.
 //!
@@ -110,6 +112,7 @@
 mod layer; // what the user stacks
 mod service; // readiness, then a permit
 mod future; // the call under way
+mod body; // the call until its body has ended
 mod permit; // says how it ended
 mod circuit; // the handle
 mod core; // what the handles share: reads the clock, and tells of changes
@@ -146,6 +149,7 @@ mod probe; // asks while it is not closed
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
 pub use self::report::report;
 pub use self::{
+    body::{BodyBreaker, BodyBreakerLayer, BodyFuture, CountedBody},
     circuit::Circuit,
     circuits::{Circuits, CircuitsBuilder},
     error::{BreakerError, Rejected},

@@ -10,7 +10,13 @@ use std::{
 
 use tower_service::Service;
 
-use super::{circuit::Circuit, error::BreakerError, future::ResponseFuture, permit::OnPanic, plan::Ending};
+use super::{
+    circuit::Circuit,
+    error::{BreakerError, Rejected},
+    future::{Calling, ResponseFuture},
+    permit::OnPanic,
+    plan::Ending,
+};
 use crate::{
     outcome::{Classify, Outcome},
     time::timeout,
@@ -49,6 +55,24 @@ impl<S, C> CircuitBreaker<S, C> {
     /// The circuit.
     pub const fn circuit(&self) -> &Circuit {
         &self.circuit
+    }
+
+    /// Takes a permit and makes the call.
+    #[inline]
+    pub(super) fn begin<Req>(&mut self, request: Req) -> Result<Calling<S::Future, C>, Rejected>
+    where
+        S: Service<Req>,
+        C: Clone,
+    {
+        // An instance that was polled while the circuit would reject has an inner service that was not polled at all: it
+        // must not be called, even where the circuit would admit by now. And what the rejection says is true now, and not as
+        // of the poll, which may be long ago.
+        let core = self.circuit.core();
+        let ticket = if mem::take(&mut self.ready) { core.admit()? } else { return Err(core.rejection()) };
+        let guard = OnPanic(|| core.settle(ticket, Ending::Finished(Outcome::Failure)));
+        let call = self.inner.call(request);
+        guard.disarm();
+        Ok(Calling::new(call, self.circuit.clone(), ticket, self.classify.clone()))
     }
 }
 
@@ -109,18 +133,8 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        // An instance that was polled while the circuit would reject has an inner service that was not polled at all: it
-        // must not be called, even where the circuit would admit by now. And what the rejection says is true now, and not as
-        // of the poll, which may be long ago.
-        let core = self.circuit.core();
-        let admitted = if mem::take(&mut self.ready) { core.admit() } else { Err(core.rejection()) };
-        match admitted {
-            Ok(ticket) => {
-                let guard = OnPanic(|| core.settle(ticket, Ending::Finished(Outcome::Failure)));
-                let call = self.inner.call(request);
-                guard.disarm();
-                ResponseFuture::calling(call, self.circuit.clone(), ticket, self.classify.clone())
-            }
+        match self.begin(request) {
+            Ok(calling) => ResponseFuture::calling(calling),
             Err(rejected) => ResponseFuture::rejected(rejected),
         }
     }
