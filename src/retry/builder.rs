@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::{
-    Backoff, Budget, CopyWith, RetryPolicy,
-    policy::{Session, Settings},
-};
+use super::{Backoff, Budget, CopyWith, RetryPolicy, policy::Session, settings::Settings};
 use crate::{ConfigError, outcome::Http, time::WallClock};
 
 /// The settings of a [`RetryPolicy`].
@@ -39,6 +36,7 @@ impl<C, P> RetryPolicyBuilder<C, P> {
             max_attempts: 3,
             backoff: Backoff::exponential(Duration::from_millis(100), Duration::from_secs(20)),
             deadline: None,
+            attempt_timeout: None,
             retry_after_max: Duration::from_secs(30),
             hint_jitter: 0.1,
             non_idempotent: false,
@@ -64,9 +62,44 @@ impl<C, P> RetryPolicyBuilder<C, P> {
     /// A limit on all attempts and waits together, from the call on; none unless set.
     ///
     /// No wait is begun that would reach it: the last result is handed back as it is. An attempt that is running at the
-    /// deadline is cut, and ends in an error without an inner one.
+    /// deadline is cut, and ends in an error without an inner one. A request that comes with an earlier [`Deadline`](super::Deadline) is
+    /// bound by that.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.settings.deadline = Some(deadline);
+        self
+    }
+
+    /// A limit on each attempt, from its call on; none unless set. The [`deadline`](Self::deadline) may come before it.
+    ///
+    /// An attempt that takes longer is cut, and is tried again as one that failed, if the request may be repeated: nobody knows
+    /// what it has done. The last one ends in an error without an inner one; that it was this limit, and not the deadline, is
+    /// said by [`RetryError::timed_out`](super::RetryError::timed_out).
+    ///
+    /// To a circuit inside, an attempt that is cut here is a call that was cancelled: it counts where it was longer than
+    /// [`slow_call`](crate::breaker::CircuitBuilder::slow_call), and else not. A timeout inside the circuit, such as tower's, is a
+    /// failure in any case.
+    ///
+    /// ```
+    /// use std::{future::pending, time::Duration};
+    /// use http::{Request, Response};
+    /// use portcullis::{BoxError, retry::{Attempt, RetryLayer, RetryPolicy}};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap().block_on(async {
+    /// let policy = RetryPolicy::http().attempt_timeout(Duration::from_secs(2)).build()?;
+    /// let hangs_once = service_fn(async |request: Request<()>| {
+    ///     match request.extensions().get::<Attempt>().map(Attempt::number) {
+    ///         Some(0) => pending().await,
+    ///         _ => Ok::<_, BoxError>(Response::new("hello")),
+    ///     }
+    /// });
+    /// let response = RetryLayer::new(policy).layer(hangs_once).oneshot(Request::new(())).await.map_err(BoxError::from)?;
+    /// assert_eq!(*response.body(), "hello");
+    /// # Ok::<(), BoxError>(())
+    /// # }).unwrap();
+    /// ```
+    pub fn attempt_timeout(mut self, longest: Duration) -> Self {
+        self.settings.attempt_timeout = Some(longest);
         self
     }
 
@@ -196,15 +229,17 @@ impl<C, P> RetryPolicyBuilder<C, P> {
     ///
     /// # Errors
     ///
-    /// If `max_attempts` or `deadline` is 0, or `factor` (at least 1) or `hint_jitter` (at least 0) is out of range or
+    /// If `max_attempts`, `deadline` or `attempt_timeout` is 0, or `factor` (at least 1) or `hint_jitter` (at least 0) is out of range or
     /// not finite, or where a backoff that is not exponential was given a factor or a jitter.
     pub fn build(self) -> Result<RetryPolicy<C, P>, ConfigError> {
-        let Settings { max_attempts, deadline, hint_jitter, ref backoff, .. } = self.settings;
+        let Settings { max_attempts, deadline, attempt_timeout, hint_jitter, ref backoff, .. } = self.settings;
         if max_attempts == 0 {
             return Err(ConfigError::new("max_attempts", "at least 1", max_attempts));
         }
-        if deadline == Some(Duration::ZERO) {
-            return Err(ConfigError::new("deadline", "longer than nothing", "0s"));
+        for (setting, span) in [("deadline", deadline), ("attempt_timeout", attempt_timeout)] {
+            if span == Some(Duration::ZERO) {
+                return Err(ConfigError::new(setting, "longer than nothing", "0s"));
+            }
         }
         if !(hint_jitter.is_finite() && hint_jitter >= 0.0) {
             return Err(ConfigError::new("hint_jitter", "a finite number of at least 0", hint_jitter));

@@ -2,13 +2,13 @@
 
 use std::{error::Error, fmt};
 
-use super::Stopped;
+use super::{Cause, Stopped, history::History};
 use crate::{BoxError, outcome::AsRejection};
 
 /// The last attempt's error, with the number of attempts and the reason for which there were no more.
 ///
 /// It is no [`Error`] itself, so that it can hold a [`BoxError`], which is none either. It converts into a `BoxError`,
-/// as boxed layers ask, and is gone then: what is boxed is the inner error, or a [`DeadlineExceeded`].
+/// as boxed layers ask, and is gone then: what is boxed is the inner error, or a [`DeadlineExceeded`] or [`AttemptTimedOut`].
 ///
 /// ```
 /// use std::{io, time::Duration};
@@ -30,15 +30,27 @@ use crate::{BoxError, outcome::AsRejection};
 pub struct RetryError<E> {
     attempts: u32,
     stopped: Stopped,
-    inner: Option<E>,
+    history: History,
+    last: Last<E>,
+}
+
+/// What the last attempt ended with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Last<E> {
+    Error(E),
+    /// Nothing: it was cut at the deadline, or not begun after it.
+    Deadline,
+    /// Nothing: it was cut at its own limit.
+    TimedOut,
 }
 
 impl<E> RetryError<E> {
-    pub(super) const fn new(attempts: u32, stopped: Stopped, inner: Option<E>) -> Self {
-        Self { attempts, stopped, inner }
+    pub(super) const fn new(attempts: u32, stopped: Stopped, history: History, last: Last<E>) -> Self {
+        Self { attempts, stopped, history, last }
     }
 
-    /// The attempts that were made, the first included; 0 where the service did not become ready for it.
+    /// The attempts that were made, the first included; 0 where the service did not become ready for it, or the request's
+    /// own [`Deadline`](super::Deadline) had passed.
     #[must_use]
     pub const fn attempts(&self) -> u32 {
         self.attempts
@@ -50,41 +62,67 @@ impl<E> RetryError<E> {
         self.stopped
     }
 
-    /// The error of the last attempt; none where the deadline cut it.
+    /// What made retries necessary, the earliest first, of more than eight the last eight: what each attempt but the last ended
+    /// with, and the last one too, where its retry was to be made and could not.
     #[must_use]
-    pub const fn inner(&self) -> Option<&E> {
-        self.inner.as_ref()
+    pub fn history(&self) -> impl DoubleEndedIterator<Item = Cause> + use<E> {
+        self.history.causes()
     }
 
-    /// The error of the last attempt; none where the deadline cut it.
+    /// Whether the last attempt was cut at its [`attempt_timeout`](super::RetryPolicyBuilder::attempt_timeout), and not at the
+    /// deadline; [`stopped`](Self::stopped) says why there was no other.
+    #[must_use]
+    pub const fn timed_out(&self) -> bool {
+        matches!(self.last, Last::TimedOut)
+    }
+
+    /// The error of the last attempt; none where the deadline or its own limit cut it.
+    #[must_use]
+    pub const fn inner(&self) -> Option<&E> {
+        match &self.last {
+            Last::Error(error) => Some(error),
+            Last::Deadline | Last::TimedOut => None,
+        }
+    }
+
+    /// The error of the last attempt; none where the deadline or its own limit cut it.
     #[must_use]
     pub fn into_inner(self) -> Option<E> {
-        self.inner
+        match self.last {
+            Last::Error(error) => Some(error),
+            Last::Deadline | Last::TimedOut => None,
+        }
     }
 }
 
 impl<E: fmt::Display> fmt::Display for RetryError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.inner {
-            Some(inner) => inner.fmt(f),
-            None => DeadlineExceeded.fmt(f),
+        match &self.last {
+            Last::Error(inner) => inner.fmt(f),
+            Last::Deadline => DeadlineExceeded.fmt(f),
+            Last::TimedOut => AttemptTimedOut.fmt(f),
         }
     }
 }
 
 impl<E: AsRejection> AsRejection for RetryError<E> {
     fn is_rejection(&self) -> bool {
-        self.inner.as_ref().is_some_and(AsRejection::is_rejection)
+        self.inner().is_some_and(AsRejection::is_rejection)
     }
 }
 
 impl<E: Into<BoxError>> From<RetryError<E>> for BoxError {
     fn from(error: RetryError<E>) -> Self {
-        error.inner.map_or_else(|| DeadlineExceeded.into(), Into::into)
+        match error.last {
+            Last::Error(inner) => inner.into(),
+            Last::Deadline => DeadlineExceeded.into(),
+            Last::TimedOut => AttemptTimedOut.into(),
+        }
     }
 }
 
-/// The deadline passed while an attempt was running, or was waiting for the inner service to become ready.
+/// The deadline passed while an attempt was running, or was waiting for the inner service to become ready, or before the
+/// first was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadlineExceeded;
@@ -98,3 +136,18 @@ impl fmt::Display for DeadlineExceeded {
 impl Error for DeadlineExceeded {}
 
 impl AsRejection for DeadlineExceeded {}
+
+/// The last attempt took longer than an attempt may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AttemptTimedOut;
+
+impl fmt::Display for AttemptTimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("attempt timed out")
+    }
+}
+
+impl Error for AttemptTimedOut {}
+
+impl AsRejection for AttemptTimedOut {}

@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::{CopyRequest, Protocol, RetryError, RetryPolicy, Stopped, Withdrawal, policy::Next};
 use crate::{
     outcome::Retryable,
-    time::{Sleep, sleep},
+    time::{Sleep, run_until, sleep},
 };
 
 pin_project! {
@@ -49,6 +49,8 @@ pin_project! {
         Waiting { #[pin] sleep: Sleep },
         // The wait is over, and the service has to become ready.
         Readying,
+        // The deadline had passed before the call.
+        TooLate,
     }
 }
 
@@ -72,14 +74,34 @@ where
         loop {
             match this.state.as_mut().project() {
                 StateProj::Calling { future } => {
-                    let Poll::Ready(result) = future.poll(cx) else { break };
-                    match this.policy.next(result.as_ref(), this.again.as_ref().map(|again| &again.request)) {
-                        Next::Finish(stopped) => return Poll::Ready(this.policy.answer(result, stopped)),
+                    let result = match future.poll(cx) {
+                        Poll::Ready(result) => Some(result),
+                        Poll::Pending => {
+                            ready!(poll_cut(this.cut.as_mut(), cx));
+                            if this.policy.is_late() {
+                                return Poll::Ready(Err(this.policy.cut()));
+                            }
+                            None
+                        }
+                    };
+                    let copy = this.again.as_ref().map(|again| &again.request);
+                    let next = match &result {
+                        Some(result) => this.policy.next(result.as_ref(), copy),
+                        None => this.policy.next_after_timeout(copy),
+                    };
+                    match next {
+                        Next::Finish(stopped) => {
+                            return Poll::Ready(match result {
+                                Some(result) => this.policy.answer(result, stopped),
+                                None => Err(this.policy.timed_out(stopped)),
+                            });
+                        }
                         Next::Retry { wait, taken } => {
                             *this.taken = taken;
                             // What the attempt held is let go before the wait begins: its response, and its place.
                             this.state.set(State::Readying);
                             drop(result);
+                            run_until(this.cut.as_mut(), this.policy.session.deadline);
                             if !wait.is_zero() {
                                 this.state.set(State::Waiting { sleep: sleep(wait) });
                                 continue;
@@ -99,7 +121,14 @@ where
                 }
                 StateProj::Readying => {
                     let again = this.again.as_mut().expect(AGAIN);
-                    let Poll::Ready(readiness) = again.service.poll_ready(cx) else { break };
+                    let readiness = match again.service.poll_ready(cx) {
+                        Poll::Ready(readiness) => readiness,
+                        Poll::Pending => {
+                            ready!(poll_cut(this.cut.as_mut(), cx));
+                            *this.taken = None;
+                            return Poll::Ready(Err(this.policy.cut()));
+                        }
+                    };
                     if let Err(error) = readiness {
                         *this.taken = None;
                         return Poll::Ready(this.policy.answer(Err(error), Some(Stopped::NotReady)));
@@ -114,19 +143,19 @@ where
                         taken.spend();
                     }
                     let copy = this.policy.send(&mut request);
+                    run_until(this.cut.as_mut(), this.policy.session.until);
                     this.state.set(State::Calling { future: service.call(request) });
                     *this.again = copy.map(|request| Again { service, request });
                 }
+                StateProj::TooLate => return Poll::Ready(Err(this.policy.too_late())),
             }
         }
-        match this.cut.as_pin_mut() {
-            Some(cut) => cut.poll(cx).map(|()| {
-                *this.taken = None;
-                Err(this.policy.cut())
-            }),
-            None => Poll::Pending,
-        }
     }
+}
+
+/// Ready when what is under way is to be cut, and never without such a moment.
+fn poll_cut(cut: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
+    cut.as_pin_mut().map_or(Poll::Pending, |cut| cut.poll(cx))
 }
 
 impl<S: Service<Req>, C, P, Req> fmt::Debug for ResponseFuture<S, C, P, Req> {

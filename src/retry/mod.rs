@@ -66,6 +66,12 @@
 //! The failed response, its connection and its place in a concurrency limit are given back before the wait begins. A call
 //! that is dropped makes no further attempt, and leaves no timer behind.
 //!
+//! # How much time it has
+//!
+//! [`deadline`](RetryPolicyBuilder::deadline) is for the call: all attempts and waits share it.
+//! [`attempt_timeout`](RetryPolicyBuilder::attempt_timeout) is for each attempt. Over HTTP the inner service finds the earlier of
+//! the two moments in its request, as a [`Deadline`], and can send it on; a request that comes with one is bound by that as well.
+//!
 //! # Order
 //!
 //! ```text
@@ -97,15 +103,22 @@
 //! judged all the same. A [`RetryPolicy`] also implements
 //! `tower::retry::Policy`, whose documentation here says what is lost that way.
 //!
+//! # What is told
+//!
+//! With feature `tracing` each retry and each giving up is an event of level `DEBUG`, with the number of attempts and the cause or
+//! the reason. The inner service is told by [`Attempt`], the caller by [`Attempts`] or a [`RetryError`]: how many attempts there were,
+//! and what the earlier ones ended with.
+//!
 //! # What it costs
 //!
 //! A call that succeeds copies its request (unless it is its only attempt), clones the inner service and the policy's plain
-//! data, and puts two marks into HTTP extensions. No box and no task; a clock and a timer only where there is a deadline. A
+//! data, and puts two marks into HTTP extensions. No box and no task; a clock and a timer only where there is a deadline or a
+//! limit for attempts. A
 //! [`Budget`] costs a reference and one addition.
 //!
 //! # Panics
 //!
-//! A wait and a deadline need tokio's timer: outside of a runtime that has one, they panic.
+//! A wait, a deadline and a limit for attempts need tokio's timer: outside of a runtime that has one, they panic.
 //!
 //! # What it does not do
 //!
@@ -121,7 +134,10 @@ mod backoff; // how long to wait
 mod budget; // how many there may be
 mod protocol; // what may be repeated, and where marks go
 mod attempt; // the marks
-mod builder; // what the user chose
+mod history; // what earlier attempts ended with
+mod deadline; // until when the caller waits
+mod builder; // what the user chooses
+mod settings; // what was chosen
 mod error; // what the caller is told
 mod tower; // the same for tower's own service
 
@@ -130,7 +146,8 @@ pub use self::{
     backoff::{Backoff, Jitter},
     budget::{Budget, BudgetBuilder, Withdrawal},
     builder::RetryPolicyBuilder,
-    error::{DeadlineExceeded, RetryError},
+    deadline::Deadline,
+    error::{AttemptTimedOut, DeadlineExceeded, RetryError},
     future::ResponseFuture,
     layer::RetryLayer,
     policy::RetryPolicy,

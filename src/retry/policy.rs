@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use super::{
-    Attempt, Attempts, Backoff, Budget, Cause, CopyRequest, Protocol, RetryError, RetryPolicyBuilder, Stopped,
-    Withdrawal, backoff,
+    Attempt, Attempts, Cause, CopyRequest, Deadline, Protocol, RetryError, RetryPolicyBuilder, Stopped, Withdrawal,
+    error::Last,
+    history::History,
+    settings::{MILLISECOND, Settings},
 };
 use crate::{
     outcome::{Http, Outcome, Results, Retryable},
-    time::{Instant, WallClock, now},
+    time::{Instant, after, can_be_waited_for, now},
     trace::event,
 };
 
@@ -21,28 +23,17 @@ pub struct RetryPolicy<C = Http, P = Http> {
     pub(super) session: Session,
 }
 
-#[derive(Clone, Debug)]
-pub(super) struct Settings {
-    pub(super) max_attempts: u32,
-    pub(super) backoff: Backoff,
-    pub(super) deadline: Option<Duration>,
-    pub(super) retry_after_max: Duration,
-    pub(super) hint_jitter: f64,
-    pub(super) non_idempotent: bool,
-    pub(super) budget: Option<Budget>,
-    pub(super) wall_clock: WallClock,
-    pub(super) random: fn() -> f64,
-}
-
 /// How far one request has got. It stays blank in the policy that requests share; each works on a clone of its own.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Session {
     pub(super) attempts: u32,
     backoff: Duration,
-    cause: Option<Cause>,
+    history: History,
     /// Whether the budget knows of it.
     counted: bool,
     pub(super) deadline: Option<Instant>,
+    /// When the attempt that is about to be made, or running, is cut: at the deadline or before.
+    pub(super) until: Option<Instant>,
 }
 
 /// What follows a finished attempt.
@@ -72,11 +63,15 @@ impl RetryPolicy<Results, Results> {
 }
 
 impl<C, P> RetryPolicy<C, P> {
-    /// Starts the clock of one request.
-    pub(super) fn begin(&mut self) {
-        // Timers round up to the next millisecond, which has to exist.
-        let exists = |deadline: &Instant| deadline.checked_add(MILLISECOND).is_some();
-        self.session.deadline = self.settings.deadline.and_then(|deadline| now().checked_add(deadline)).filter(exists);
+    /// Starts the clock of one request; says whether there is any time.
+    pub(super) fn begin<Req, Res>(&mut self, request: &Req) -> bool
+    where
+        P: Protocol<Req, Res>,
+    {
+        let given = self.protocol.deadline(request).map(Deadline::moment).filter(can_be_waited_for);
+        self.session.deadline = earlier(self.settings.deadline.and_then(after), given);
+        self.session.until = self.session.deadline;
+        given.is_none() || !self.is_late()
     }
 
     /// Whether the deadline has passed.
@@ -90,19 +85,23 @@ impl<C, P> RetryPolicy<C, P> {
         P: Protocol<Req, Res> + CopyRequest<Req>,
     {
         self.session.attempts = self.session.attempts.saturating_add(1);
-        // The copy is made before the mark, which is of this attempt alone.
+        self.session.until = earlier(self.settings.attempt_timeout.and_then(after), self.session.deadline);
+        // The copy is made before the marks, which are of this attempt alone.
         let copy = self.copy(request);
         self.mark_request(request);
         copy
     }
 
-    /// Tells the inner service which attempt it gets.
+    /// Tells the inner service which attempt it gets, and until when somebody waits for it.
     pub(super) fn mark_request<Req, Res>(&self, request: &mut Req)
     where
         P: Protocol<Req, Res>,
     {
         let number = self.session.attempts.saturating_sub(1);
-        self.protocol.mark_request(request, Attempt::new(number, self.session.cause));
+        self.protocol.mark_request(request, Attempt::new(number, self.session.history));
+        if let Some(until) = self.session.until {
+            self.protocol.mark_deadline(request, Deadline::new(until));
+        }
     }
 
     /// A copy of what is about to be sent, unless it is the last attempt or must not be repeated.
@@ -130,6 +129,30 @@ impl<C, P> RetryPolicy<C, P> {
             let failed = result.is_err() || self.classify.classify(result) != Outcome::Success;
             return Next::Finish(failed.then_some(Stopped::NotRetryable));
         }
+        let hint = |policy: &Self| policy.classify.retry_after(result, policy.settings.wall_clock.now());
+        let cause = |protocol: &P| result.map_or(Cause::Error, |response| protocol.cause(response));
+        self.again(copy, hint, cause)
+    }
+
+    /// Judges an attempt that was cut at its own limit.
+    pub(super) fn next_after_timeout<Req, Res>(&mut self, copy: Option<&Req>) -> Next
+    where
+        P: Protocol<Req, Res>,
+    {
+        self.count_request();
+        self.again(copy, |_| None, |_| Cause::Timeout)
+    }
+
+    /// Whether what is worth a retry gets one.
+    fn again<Req, Res>(
+        &mut self,
+        copy: Option<&Req>,
+        hint: impl FnOnce(&Self) -> Option<Duration>,
+        cause: impl FnOnce(&P) -> Cause,
+    ) -> Next
+    where
+        P: Protocol<Req, Res>,
+    {
         if self.session.attempts >= self.settings.max_attempts {
             return Next::Finish(Some(Stopped::Exhausted));
         }
@@ -137,7 +160,7 @@ impl<C, P> RetryPolicy<C, P> {
         let random = (self.settings.random)();
         // The growth goes on where a hint takes a wait's place.
         self.session.backoff = self.settings.backoff.delay(self.session.attempts, self.session.backoff, random);
-        let hint = self.classify.retry_after(result, self.settings.wall_clock.now());
+        let hint = hint(self);
         // A timer ends with the tick of a millisecond in which its time is over, so up to one later.
         let until = |at: Instant| at.saturating_duration_since(now()).saturating_sub(MILLISECOND);
         let left = self.session.deadline.map_or(Duration::MAX, until);
@@ -147,7 +170,7 @@ impl<C, P> RetryPolicy<C, P> {
             // Only this comes later, since a yes ends what was sent before; where it is no, the budget gets back what it gave.
             Ok(_) if !self.protocol.reclaim(copy) => Next::Finish(Some(Stopped::NotRepeatable)),
             Ok((wait, taken)) => {
-                let cause = result.map_or(Cause::Error, |response| self.protocol.cause(response));
+                let cause = cause(&self.protocol);
                 event!(
                     DEBUG,
                     "retrying",
@@ -155,7 +178,7 @@ impl<C, P> RetryPolicy<C, P> {
                     wait = format_args!("{wait:?}"),
                     cause = format_args!("{cause}"),
                 );
-                self.session.cause = Some(cause);
+                self.session.history.push(cause);
                 Next::Retry { wait, taken }
             }
             Err(stopped) => Next::Finish(Some(stopped)),
@@ -182,8 +205,22 @@ impl<C, P> RetryPolicy<C, P> {
     /// The error of an attempt that the deadline cut.
     pub(super) fn cut<Err>(&mut self) -> RetryError<Err> {
         self.count_request();
-        self.tell(Some(Stopped::Deadline));
-        RetryError::new(self.session.attempts, Stopped::Deadline, None)
+        self.fail(Stopped::Deadline, Last::Deadline)
+    }
+
+    /// The error of a call whose deadline had passed when it came: nothing was sent.
+    pub(super) fn too_late<Err>(&self) -> RetryError<Err> {
+        self.fail(Stopped::Deadline, Last::Deadline)
+    }
+
+    /// The error of a call whose last attempt was cut at its own limit.
+    pub(super) fn timed_out<Err>(&self, stopped: Option<Stopped>) -> RetryError<Err> {
+        self.fail(stopped.unwrap_or(Stopped::Exhausted), Last::TimedOut)
+    }
+
+    fn fail<Err>(&self, stopped: Stopped, last: Last<Err>) -> RetryError<Err> {
+        self.tell(Some(stopped));
+        RetryError::new(self.session.attempts, stopped, self.session.history, last)
     }
 
     /// Tells the caller how many attempts it took.
@@ -191,7 +228,7 @@ impl<C, P> RetryPolicy<C, P> {
     where
         P: Protocol<Req, Res>,
     {
-        self.protocol.mark_response(response, Attempts::new(self.session.attempts, stopped));
+        self.protocol.mark_response(response, Attempts::new(self.session.attempts, stopped, self.session.history));
     }
 
     /// The answer to the caller.
@@ -203,59 +240,17 @@ impl<C, P> RetryPolicy<C, P> {
     where
         P: Protocol<Req, Res>,
     {
-        self.tell(stopped);
         match result {
             Ok(mut response) => {
+                self.tell(stopped);
                 self.mark_response(&mut response, stopped);
                 Ok(response)
             }
-            Err(error) => {
-                Err(RetryError::new(self.session.attempts, stopped.unwrap_or(Stopped::NotRetryable), Some(error)))
-            }
+            Err(error) => Err(self.fail(stopped.unwrap_or(Stopped::NotRetryable), Last::Error(error))),
         }
     }
 }
 
-impl Settings {
-    /// Takes a retry from the budget; nothing where there is none.
-    fn withdraw(&self) -> Result<Option<Withdrawal>, Stopped> {
-        let Some(budget) = &self.budget else { return Ok(None) };
-        budget.try_withdraw().map(Some).ok_or(Stopped::BudgetExhausted)
-    }
-
-    /// How long to wait, with `left` until the deadline, or why not to.
-    fn wait(
-        &self,
-        backoff: Duration,
-        hint: Option<Duration>,
-        left: Duration,
-        random: f64,
-    ) -> Result<Duration, Stopped> {
-        // A hint of nothing is no hint: everybody would come back at once.
-        let Some(hint) = hint.filter(|hint| !hint.is_zero()) else {
-            let wait = whole_millis(backoff);
-            return if wait < left { Ok(wait) } else { Err(Stopped::Deadline) };
-        };
-        if hint > self.retry_after_max {
-            return Err(Stopped::HintTooLong);
-        }
-        let hint = whole_millis(hint);
-        if hint >= left {
-            return Err(Stopped::Deadline);
-        }
-        // Jitter takes at most half of what the hint leaves, so that the attempt has the other half.
-        let most = backoff::seconds(hint.as_secs_f64() * self.hint_jitter).min((left - hint) / 2);
-        let wait = whole_millis(hint.saturating_add(backoff::scale(most, random)));
-        Ok(if wait < left { wait } else { hint })
-    }
-}
-
-const MILLISECOND: Duration = Duration::from_millis(1);
-
-/// Rounded up to the millisecond, as timers are: what is compared with the deadline is what is waited.
-fn whole_millis(wait: Duration) -> Duration {
-    match wait.subsec_nanos() % 1_000_000 {
-        0 => wait,
-        rest => wait.saturating_add(MILLISECOND - Duration::from_nanos(rest.into())),
-    }
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    one.into_iter().chain(other).min()
 }

@@ -2,7 +2,7 @@
 
 use http::{Method, Request, Response};
 
-use super::{Attempt, Attempts, Cause, CopyRequest};
+use super::{Attempt, Attempts, Cause, CopyRequest, Deadline};
 use crate::{
     outcome::{Http, Results},
     replay::reclaim,
@@ -67,6 +67,17 @@ pub trait Protocol<Req, Res> {
 
     /// Puts `attempts` where the caller finds it, if there is such a place.
     fn mark_response(&self, response: &mut Res, attempts: Attempts);
+
+    /// Until when the caller waits for `request`, where it says so; it does not unless a protocol has a place for that.
+    fn deadline(&self, request: &Req) -> Option<Deadline> {
+        let _ = request;
+        None
+    }
+
+    /// Puts `deadline` where the inner service finds it, if there is such a place.
+    fn mark_deadline(&self, request: &mut Req, deadline: Deadline) {
+        let _ = (request, deadline);
+    }
 }
 
 /// Idempotent are `GET`, `HEAD`, `PUT`, `DELETE`, `OPTIONS` and `TRACE` (RFC 9110 §9.2.2), and every request with an
@@ -92,6 +103,14 @@ impl<B, ResB> Protocol<Request<B>, Response<ResB>> for Http {
 
     fn mark_response(&self, response: &mut Response<ResB>, attempts: Attempts) {
         response.extensions_mut().insert(attempts);
+    }
+
+    fn deadline(&self, request: &Request<B>) -> Option<Deadline> {
+        request.extensions().get().copied()
+    }
+
+    fn mark_deadline(&self, request: &mut Request<B>, deadline: Deadline) {
+        request.extensions_mut().insert(deadline);
     }
 }
 
@@ -136,6 +155,14 @@ impl<P: Protocol<Req, Res>, F, Req, Res> Protocol<Req, Res> for CopyWith<P, F> {
 
     fn mark_response(&self, response: &mut Res, attempts: Attempts) {
         self.protocol.mark_response(response, attempts);
+    }
+
+    fn deadline(&self, request: &Req) -> Option<Deadline> {
+        self.protocol.deadline(request)
+    }
+
+    fn mark_deadline(&self, request: &mut Req, deadline: Deadline) {
+        self.protocol.mark_deadline(request, deadline);
     }
 }
 

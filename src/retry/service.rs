@@ -6,7 +6,9 @@ use tower_service::Service;
 
 use super::{
     CopyRequest, Protocol, ResponseFuture, RetryError, RetryPolicy, Stopped,
+    error::Last,
     future::{Again, State},
+    history::History,
 };
 use crate::{
     outcome::{Http, Retryable},
@@ -38,17 +40,23 @@ where
     type Future = ResponseFuture<S, C, P, Req>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(cx).map_err(|error| RetryError::new(0, Stopped::NotReady, Some(error)))
+        self.inner
+            .poll_ready(cx)
+            .map_err(|error| RetryError::new(0, Stopped::NotReady, History::default(), Last::Error(error)))
     }
 
     fn call(&mut self, mut request: Req) -> Self::Future {
         let mut policy = self.policy.clone();
-        policy.begin();
+        if !policy.begin(&request) {
+            // The instance that was polled ready is let go, with the place that it may have been given.
+            self.inner = self.inner.clone();
+            return ResponseFuture { state: State::TooLate, again: None, taken: None, cut: None, policy };
+        }
         let copy = policy.send(&mut request);
         // This instance was polled ready, its clone was not: the first attempt is this one's.
         let state = State::Calling { future: self.inner.call(request) };
         let again = copy.map(|request| Again { service: self.inner.clone(), request });
-        let cut = policy.session.deadline.map(sleep_until);
+        let cut = policy.session.until.map(sleep_until);
         ResponseFuture { state, again, taken: None, cut, policy }
     }
 }

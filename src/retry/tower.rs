@@ -16,8 +16,9 @@ use crate::{
 
 /// For stacks that have `tower::retry::Retry` already. What is lost there, since its trait has no place for it:
 ///
-/// * The first attempt carries no [`Attempt`](super::Attempt).
-/// * A running attempt is not cut at the deadline; no wait that would reach it is begun, as here.
+/// * The first attempt carries no [`Attempt`](super::Attempt) and no [`Deadline`](super::Deadline) of the policy's.
+/// * A running attempt is not cut, neither at the deadline nor at the limit of one attempt; no wait that would reach the
+///   deadline is begun, as here.
 /// * The last attempt, and one that cannot be repeated, is not shown to the policy: its response carries no
 ///   [`Attempts`](super::Attempts), and an error never does.
 /// * A request that is not to be repeated is not shown to the policy at all, and earns no retry in a
@@ -51,7 +52,7 @@ where
     fn clone_request(&mut self, request: &Req) -> Option<Req> {
         // The policy that all requests share is asked first, and is cloned for this request then.
         if self.session.attempts == 0 {
-            self.begin();
+            self.begin(request);
         }
         self.copy(request)
     }
