@@ -66,7 +66,7 @@
 //!
 //! `bearer`, `breaker`, `retry`, `signature` and `tracing` are on by default; `axum` makes [`signature::Verified`] an
 //! extractor; `metrics` adds `breaker::report`, a gauge of a circuit's state, and counts what [`signature`] verifies and
-//! refuses; `test-util` adds the clocks of [`time`] that tests move.
+//! refuses, and what [`retry`] tries again and gives up; `test-util` adds the clocks of [`time`] that tests move.
 //! A feature adds, and never changes what another part does.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]

@@ -106,7 +106,15 @@
 //! # What is told
 //!
 //! With feature `tracing` each retry and each giving up is an event of level `DEBUG`, with the number of attempts and the cause or
-//! the reason. The inner service is told by [`Attempt`], the caller by [`Attempts`] or a [`RetryError`]: how many attempts there were,
+//! the reason. With feature `metrics` they are counted by whatever recorder is installed:
+//!
+//! | Counter | Label | counts |
+//! | --- | --- | --- |
+//! | `portcullis_retries_total` | `cause`: a status, `response`, `error` or `timeout`, as [`Cause`] has it | retries, when their wait begins |
+//! | `portcullis_retry_giveups_total` | `reason`, as [`Stopped::as_str`] has it | calls that did not succeed and were not tried again |
+//! | `portcullis_retry_budget_refusals_total` | | retries that a [`Budget`] did not grant, to a policy or to others |
+//!
+//! The inner service is told by [`Attempt`], the caller by [`Attempts`] or a [`RetryError`]: how many attempts there were,
 //! and what the earlier ones ended with.
 //!
 //! # What it costs

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     outcome::{Http, Outcome, Results, Retryable},
     time::{Instant, after, can_be_waited_for, now},
-    trace::event,
+    trace::{count, event},
 };
 
 /// What is tried again, how often and when: plain data, cheap to clone, and never changed by a call.
@@ -178,6 +178,7 @@ impl<C, P> RetryPolicy<C, P> {
                     wait = format_args!("{wait:?}"),
                     cause = format_args!("{cause}"),
                 );
+                count!("portcullis_retries_total", "cause" = cause.to_string());
                 self.session.history.push(cause);
                 Next::Retry { wait, taken }
             }
@@ -199,6 +200,7 @@ impl<C, P> RetryPolicy<C, P> {
     pub(super) fn tell(&self, stopped: Option<Stopped>) {
         if let Some(stopped) = stopped {
             event!(DEBUG, "giving up", attempts = self.session.attempts, reason = stopped.as_str());
+            count!("portcullis_retry_giveups_total", "reason" = stopped.as_str());
         }
     }
 

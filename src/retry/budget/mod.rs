@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc};
 
 pub use self::builder::BudgetBuilder;
 use self::{account::Terms, shared::Shared};
-use crate::time::Clock;
+use crate::{time::Clock, trace::count};
 
 /// How many retries there may be: a share of the requests in a sliding window, and a reserve on top.
 ///
@@ -91,7 +91,10 @@ impl Budget {
     /// Takes a retry, if one is left.
     #[must_use = "a withdrawal that is dropped is given back"]
     pub fn try_withdraw(&self) -> Option<Withdrawal> {
-        let lap = self.0.shared.withdraw(self.0.clock.now())?;
+        let Some(lap) = self.0.shared.withdraw(self.0.clock.now()) else {
+            count!("portcullis_retry_budget_refusals_total");
+            return None;
+        };
         Some(Withdrawal { budget: Some(self.clone()), lap })
     }
 
