@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::time::{Instant, after, now};
+use crate::time::{Instant, after, far, now};
 
 /// Until when the caller waits for a request; over HTTP it is in the request's extensions.
 ///
@@ -47,9 +47,6 @@ use crate::time::{Instant, after, now};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Deadline(Instant);
 
-/// As good as for ever, and yet a moment that every system's clock can name.
-const FAR: Duration = Duration::from_secs(60 * 60 * 24 * 365 * 30);
-
 impl Deadline {
     pub(super) const fn new(moment: Instant) -> Self {
         Self(moment)
@@ -62,7 +59,7 @@ impl Deadline {
     /// The moment `span` from now; one that no clock can name is thirty years away.
     #[must_use]
     pub fn after(span: Duration) -> Self {
-        Self(after(span).or_else(|| after(FAR)).unwrap_or_else(now))
+        Self(after(span).unwrap_or_else(far))
     }
 
     /// The moment `instant`.

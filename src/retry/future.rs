@@ -13,7 +13,7 @@ use tower_service::Service;
 use super::{CopyRequest, Protocol, RetryError, RetryPolicy, Stopped, Withdrawal, policy::Next};
 use crate::{
     outcome::Retryable,
-    time::{Sleep, run_until, sleep},
+    time::{Sleep, after, far, run_until},
 };
 
 pin_project! {
@@ -28,8 +28,9 @@ pin_project! {
         pub(super) again: Option<Again<S, Req>>,
         // What the budget gave for that attempt. Dropped before it is made, it goes back.
         pub(super) taken: Option<Withdrawal>,
+        // To the end of a wait, or to the moment at which what is under way is cut.
         #[pin]
-        pub(super) cut: Option<Sleep>,
+        pub(super) timer: Option<Sleep>,
         pub(super) policy: RetryPolicy<C, P>,
     }
 }
@@ -46,7 +47,7 @@ pin_project! {
         // An attempt is running.
         Calling { #[pin] future: F },
         // Between attempts.
-        Waiting { #[pin] sleep: Sleep },
+        Waiting,
         // The wait is over, and the service has to become ready.
         Readying,
         // The deadline had passed before the call.
@@ -77,7 +78,7 @@ where
                     let result = match future.poll(cx) {
                         Poll::Ready(result) => Some(result),
                         Poll::Pending => {
-                            ready!(poll_cut(this.cut.as_mut(), cx));
+                            ready!(poll_timer(this.timer.as_mut(), cx));
                             if this.policy.is_late() {
                                 return Poll::Ready(Err(this.policy.cut()));
                             }
@@ -101,11 +102,12 @@ where
                             // What the attempt held is let go before the wait begins: its response, and its place.
                             this.state.set(State::Readying);
                             drop(result);
-                            run_until(this.cut.as_mut(), this.policy.session.deadline);
                             if !wait.is_zero() {
-                                this.state.set(State::Waiting { sleep: sleep(wait) });
+                                run_until(this.timer.as_mut(), Some(after(wait).unwrap_or_else(far)));
+                                this.state.set(State::Waiting);
                                 continue;
                             }
+                            run_until(this.timer.as_mut(), this.policy.session.deadline);
                             // Nothing is waited for, so nothing else might get its turn.
                             at_once += 1;
                             if at_once == AT_ONCE {
@@ -115,8 +117,9 @@ where
                         }
                     }
                 }
-                StateProj::Waiting { sleep } => {
-                    ready!(sleep.poll(cx));
+                StateProj::Waiting => {
+                    ready!(poll_timer(this.timer.as_mut(), cx));
+                    run_until(this.timer.as_mut(), this.policy.session.deadline);
                     this.state.set(State::Readying);
                 }
                 StateProj::Readying => {
@@ -124,7 +127,7 @@ where
                     let readiness = match again.service.poll_ready(cx) {
                         Poll::Ready(readiness) => readiness,
                         Poll::Pending => {
-                            ready!(poll_cut(this.cut.as_mut(), cx));
+                            ready!(poll_timer(this.timer.as_mut(), cx));
                             *this.taken = None;
                             return Poll::Ready(Err(this.policy.cut()));
                         }
@@ -142,8 +145,9 @@ where
                     if let Some(taken) = this.taken.take() {
                         taken.spend();
                     }
-                    let copy = this.policy.send(&mut request);
-                    run_until(this.cut.as_mut(), this.policy.session.until);
+                    let until = this.policy.until();
+                    let copy = this.policy.send(&mut request, until);
+                    run_until(this.timer.as_mut(), until);
                     this.state.set(State::Calling { future: service.call(request) });
                     *this.again = copy.map(|request| Again { service, request });
                 }
@@ -153,9 +157,9 @@ where
     }
 }
 
-/// Ready when what is under way is to be cut, and never without such a moment.
-fn poll_cut(cut: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
-    cut.as_pin_mut().map_or(Poll::Pending, |cut| cut.poll(cx))
+/// Ready when the timer has run, and never without one.
+fn poll_timer(timer: Pin<&mut Option<Sleep>>, cx: &mut Context<'_>) -> Poll<()> {
+    timer.as_pin_mut().map_or(Poll::Pending, |timer| timer.poll(cx))
 }
 
 impl<S: Service<Req>, C, P, Req> fmt::Debug for ResponseFuture<S, C, P, Req> {

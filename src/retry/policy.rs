@@ -32,8 +32,6 @@ pub(super) struct Session {
     /// Whether the budget knows of it.
     counted: bool,
     pub(super) deadline: Option<Instant>,
-    /// When the attempt that is about to be made, or running, is cut: at the deadline or before.
-    pub(super) until: Option<Instant>,
 }
 
 /// What follows a finished attempt.
@@ -62,6 +60,19 @@ impl RetryPolicy<Results, Results> {
     }
 }
 
+impl<C: Clone, P: Clone> RetryPolicy<C, P> {
+    /// A clone to work on, for one request.
+    pub(super) fn fresh(&self) -> Self {
+        // The session of a policy that is shared is blank, and a blank one is cheaper to make than to copy.
+        Self {
+            settings: self.settings.clone(),
+            classify: self.classify.clone(),
+            protocol: self.protocol.clone(),
+            session: Session::default(),
+        }
+    }
+}
+
 impl<C, P> RetryPolicy<C, P> {
     /// Starts the clock of one request; says whether there is any time.
     pub(super) fn begin<Req, Res>(&mut self, request: &Req) -> bool
@@ -70,7 +81,6 @@ impl<C, P> RetryPolicy<C, P> {
     {
         let given = self.protocol.deadline(request).map(Deadline::moment).filter(can_be_waited_for);
         self.session.deadline = earlier(self.settings.deadline.and_then(after), given);
-        self.session.until = self.session.deadline;
         given.is_none() || !self.is_late()
     }
 
@@ -79,27 +89,31 @@ impl<C, P> RetryPolicy<C, P> {
         self.session.deadline.is_some_and(|deadline| now() >= deadline)
     }
 
+    /// When an attempt that begins now is cut: at the deadline or before.
+    pub(super) fn until(&self) -> Option<Instant> {
+        earlier(self.settings.attempt_timeout.and_then(after), self.session.deadline)
+    }
+
     /// Counts and marks an attempt that is about to be made, and keeps a copy where another could follow.
-    pub(super) fn send<Req, Res>(&mut self, request: &mut Req) -> Option<Req>
+    pub(super) fn send<Req, Res>(&mut self, request: &mut Req, until: Option<Instant>) -> Option<Req>
     where
         P: Protocol<Req, Res> + CopyRequest<Req>,
     {
         self.session.attempts = self.session.attempts.saturating_add(1);
-        self.session.until = earlier(self.settings.attempt_timeout.and_then(after), self.session.deadline);
         // The copy is made before the marks, which are of this attempt alone.
         let copy = self.copy(request);
-        self.mark_request(request);
+        self.mark_request(request, until);
         copy
     }
 
     /// Tells the inner service which attempt it gets, and until when somebody waits for it.
-    pub(super) fn mark_request<Req, Res>(&self, request: &mut Req)
+    pub(super) fn mark_request<Req, Res>(&self, request: &mut Req, until: Option<Instant>)
     where
         P: Protocol<Req, Res>,
     {
         let number = self.session.attempts.saturating_sub(1);
         self.protocol.mark_request(request, Attempt::new(number, self.session.history));
-        if let Some(until) = self.session.until {
+        if let Some(until) = until {
             self.protocol.mark_deadline(request, Deadline::new(until));
         }
     }

@@ -46,17 +46,17 @@ where
     }
 
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let mut policy = self.policy.clone();
+        let mut policy = self.policy.fresh();
         if !policy.begin(&request) {
             // The instance that was polled ready is let go, with the place that it may have been given.
             self.inner = self.inner.clone();
-            return ResponseFuture { state: State::TooLate, again: None, taken: None, cut: None, policy };
+            return ResponseFuture { state: State::TooLate, again: None, taken: None, timer: None, policy };
         }
-        let copy = policy.send(&mut request);
+        let until = policy.until();
+        let copy = policy.send(&mut request, until);
         // This instance was polled ready, its clone was not: the first attempt is this one's.
         let state = State::Calling { future: self.inner.call(request) };
         let again = copy.map(|request| Again { service: self.inner.clone(), request });
-        let cut = policy.session.until.map(sleep_until);
-        ResponseFuture { state, again, taken: None, cut, policy }
+        ResponseFuture { state, again, taken: None, timer: until.map(sleep_until), policy }
     }
 }

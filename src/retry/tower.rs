@@ -36,7 +36,7 @@ where
         match self.next(result.as_ref(), Some(&*request)) {
             Next::Retry { wait, taken } => {
                 self.session.attempts = self.session.attempts.saturating_add(1);
-                self.mark_request(request);
+                self.mark_request(request, self.session.deadline);
                 Some(Wait { sleep: (!wait.is_zero()).then(|| sleep(wait)), taken })
             }
             Next::Finish(stopped) => {

@@ -32,6 +32,12 @@ pub(crate) fn after(span: Duration) -> Option<Instant> {
     now().checked_add(span).filter(can_be_waited_for)
 }
 
+/// A moment that is as good as never, and that every system's clock can name.
+#[cfg(feature = "retry")]
+pub(crate) fn far() -> Instant {
+    now() + Duration::from_secs(60 * 60 * 24 * 365 * 30)
+}
+
 /// Timers round up to the next millisecond, which has to exist.
 #[cfg(feature = "retry")]
 pub(crate) fn can_be_waited_for(moment: &Instant) -> bool {

@@ -58,13 +58,20 @@ use crate::{time::Clock, trace::count};
 ///
 /// # What it costs
 ///
-/// A request that succeeds adds one to a counter, and takes and gives back one reference: no lock, no clock. Asking for a
+/// A request that succeeds adds one to a counter, and takes and gives back one reference, unless it is
+/// [leaked](Self::leak): no lock, no clock. Asking for a
 /// retry reads the clock and swaps one word. The first to ask in a new tenth of the window takes a lock and goes
 /// once over ten buckets, and does no more than that after a month of silence.
 ///
 /// However many threads ask, no more is granted than is allowed.
 #[derive(Clone)]
-pub struct Budget(Arc<Core>);
+pub struct Budget(Handle);
+
+#[derive(Clone)]
+enum Handle {
+    Counted(Arc<Core>),
+    Leaked(&'static Core),
+}
 
 struct Core {
     shared: Shared,
@@ -79,19 +86,51 @@ impl Budget {
 
     fn new(terms: Terms, clock: Clock) -> Self {
         let now = clock.now();
-        Self(Arc::new(Core { shared: Shared::new(terms, now), clock }))
+        Self(Handle::Counted(Arc::new(Core { shared: Shared::new(terms, now), clock })))
+    }
+
+    /// The same budget for as long as the program runs: this handle and its clones count no references.
+    ///
+    /// A request then writes one word that threads share, and not three times. The memory is never given back, so this is for a
+    /// number of budgets that does not grow.
+    ///
+    /// ```
+    /// use portcullis::retry::{Budget, RetryPolicy};
+    ///
+    /// let budget = Budget::builder().build()?;
+    /// let policy = RetryPolicy::http().budget(budget.clone().leak()).build()?;
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn leak(self) -> Self {
+        match self.0 {
+            Handle::Counted(core) => {
+                let leaked: &'static Arc<Core> = Box::leak(Box::new(core));
+                Self(Handle::Leaked(leaked))
+            }
+            leaked @ Handle::Leaked(_) => Self(leaked),
+        }
+    }
+
+    #[inline]
+    fn core(&self) -> &Core {
+        match &self.0 {
+            Handle::Counted(core) => core,
+            Handle::Leaked(core) => core,
+        }
     }
 
     /// Counts a request, not a retry, that was sent. A [`RetryPolicy`](super::RetryPolicy) does that for its own.
     #[inline]
     pub fn record_request(&self) {
-        self.0.shared.record();
+        self.core().shared.record();
     }
 
     /// Takes a retry, if one is left.
     #[must_use = "a withdrawal that is dropped is given back"]
     pub fn try_withdraw(&self) -> Option<Withdrawal> {
-        let Some(lap) = self.0.shared.withdraw(self.0.clock.now()) else {
+        let core = self.core();
+        let Some(lap) = core.shared.withdraw(core.clock.now()) else {
             count!("portcullis_retry_budget_refusals_total");
             return None;
         };
@@ -104,7 +143,8 @@ impl Budget {
     /// know them through a calm, too.
     #[must_use]
     pub fn left(&self) -> u64 {
-        self.0.shared.left(self.0.clock.now())
+        let core = self.core();
+        core.shared.left(core.clock.now())
     }
 }
 
@@ -135,8 +175,8 @@ impl Withdrawal {
 
 impl Drop for Withdrawal {
     fn drop(&mut self) {
-        if let Some(Budget(core)) = &self.budget {
-            core.shared.give_back(self.lap);
+        if let Some(budget) = &self.budget {
+            budget.core().shared.give_back(self.lap);
         }
     }
 }

@@ -347,5 +347,7 @@ fn clones_share_one_account() {
     let (budget, _) = budget(0.0, 2);
     let other = budget.clone();
     assert_eq!((spend(&other, 5), spend(&budget, 5)), (2, 0));
+    let leaked = budget.clone().leak().leak();
+    assert_eq!((leaked.left(), spend(&leaked, 5)), (0, 0));
     assert_eq!(format!("{budget:?}"), "Budget { left: 0, .. }");
 }
