@@ -53,7 +53,7 @@ pub trait Protocol<Req, Res> {
     /// otherwise.
     ///
     /// It is asked once for each retry, when everything else speaks for it. Where the answer is yes, the original is over, and takes
-    /// nothing more of what the two share; where it is no, the original goes on, and its result goes back to the caller.
+    /// nothing more of what the two share; where it is no, the original goes on, and its result goes back to the caller, if it had one: it may have been cut.
     fn reclaim(&self, copy: &Req) -> bool {
         let _ = copy;
         true

@@ -18,7 +18,7 @@ use crate::{
 ///
 /// * The first attempt carries no [`Attempt`](super::Attempt) and no [`Deadline`](super::Deadline) of the policy's.
 /// * A running attempt is not cut, neither at the deadline nor at the limit of one attempt; no wait that would reach the
-///   deadline is begun, as here.
+///   deadline is begun, as here. A request whose own deadline has passed is sent once all the same.
 /// * The last attempt, and one that cannot be repeated, is not shown to the policy: its response carries no
 ///   [`Attempts`](super::Attempts), and an error never does.
 /// * A request that is not to be repeated is not shown to the policy at all, and earns no retry in a

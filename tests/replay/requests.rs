@@ -1,7 +1,7 @@
 //! What retry and bearer make of it.
 
 use std::{
-    future::ready,
+    future::{pending, ready},
     io,
     sync::{
         Arc, Mutex,
@@ -20,7 +20,7 @@ use portcullis::{
     BoxError,
     bearer::{BearerLayer, Token},
     retry::{
-        Attempts, Backoff, CopyRequest, NotReplayed, ReplayBody, ReplayLayer, RetryLayer, RetryPolicy,
+        AttemptTimedOut, Attempts, Backoff, CopyRequest, NotReplayed, ReplayBody, ReplayLayer, RetryLayer, RetryPolicy,
         RetryPolicyBuilder, Stopped,
     },
 };
@@ -41,6 +41,8 @@ enum Reads {
     Frames(usize),
     /// So many frames, and holds on to the rest.
     Holds(usize),
+    /// So many frames, and never answers.
+    Stalls(usize),
     All,
 }
 
@@ -66,12 +68,18 @@ impl Server {
             async move {
                 let mut body = request.into_body();
                 let mut data = Vec::new();
-                let frames = if let Reads::Frames(frames) | Reads::Holds(frames) = reads { frames } else { usize::MAX };
+                let frames = match reads {
+                    Reads::Frames(frames) | Reads::Holds(frames) | Reads::Stalls(frames) => frames,
+                    Reads::All => usize::MAX,
+                };
                 for _ in 0..frames {
                     let Some(frame) = body.frame().await else { break };
                     data.extend_from_slice(&frame.map_err(BoxError::from)?.into_data().unwrap());
                 }
                 server.read.lock().unwrap().push(data);
+                if let Reads::Stalls(_) = reads {
+                    pending::<()>().await;
+                }
                 if let Reads::Holds(_) = reads {
                     server.held.lock().unwrap().push(body);
                 }
@@ -129,6 +137,20 @@ async fn a_body_that_outgrew_the_cap_ends_the_retries_with_the_real_response() {
     let response = put(6, policy(), &server, does, Script::of(["one ", "two"])).await.unwrap();
     assert_eq!((response.status().as_u16(), stopped(&response)), (503, (2, Some(Stopped::NotRepeatable))));
     assert_eq!(server.read(), ["one ", "one two"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_was_cut_in_the_middle_of_its_body_can_be_retried() {
+    let policy = || policy().attempt_timeout(Duration::from_secs(2));
+    let server = Server::default();
+    let does = &[(Reads::Stalls(1), 200), (Reads::All, 200)];
+    let response = put(CAP, policy(), &server, does, Script::of(["one ", "two ", "three"])).await.unwrap();
+    assert_eq!((response.status().as_u16(), stopped(&response)), (200, (2, None)));
+    assert_eq!(server.read(), ["one ", "one two three"]);
+
+    let server = Server::default();
+    let error = put(6, policy(), &server, &[(Reads::Stalls(2), 200)], Script::of(["one ", "two"])).await.unwrap_err();
+    assert!(error.is::<AttemptTimedOut>(), "{error}");
 }
 
 /// As a connection does that goes on with the upload after an early answer.
