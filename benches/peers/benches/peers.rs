@@ -7,7 +7,12 @@
 //! A line is the fastest of many short batches, in nanoseconds a call: what is left of it where other processes take the
 //! machine's time. Of two threads it is the time until both have ended. Absolute times hold for one machine; compare lines of one run.
 //!
+//! The retries beside tower's own and tower-resilience-retry 0.14, for calls that succeed, are in `peers/retry.rs`.
+//!
 //! `cargo bench --manifest-path benches/peers/Cargo.toml [-- part-of-a-name]`
+
+#[path = "peers/retry.rs"]
+mod retry;
 
 use std::{
     cell::RefCell,
@@ -358,8 +363,10 @@ fn main() {
         floor(&bench);
         calls(&bench);
         layers(&bench);
+        retry::retries(&bench);
     }
     for (name, nanos) in bench.best.borrow().iter() {
         println!("{name:<60} {nanos:8.1}");
     }
+    retry::ratios(&bench);
 }

@@ -1,4 +1,5 @@
-//! Makes so many calls of one kind, for tools that count what they cost: `calls (call|layer|leaked) (closed|failing|open) N`.
+//! Makes so many calls of one kind, for tools that count what they cost: `calls (call|layer|leaked) (closed|failing|open) N`
+//! through the breaker, `calls (retry|tower|resilience) (plain|budget) N` through retries, all of which succeed.
 
 use std::{
     env,
@@ -10,12 +11,35 @@ use std::{
 };
 
 use portcullis::breaker::{Circuit, CircuitBreakerLayer, State};
+use portcullis_peers::{Budgeted, inner, portcullis, tower_resilience, tower_retry, tower_retry_with_budget};
 use tower::{Layer, Service, service_fn};
 
 fn main() {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [kind, state, calls] = arguments.as_slice() else { panic!("calls KIND STATE N") };
     let calls: u32 = calls.parse().expect("a number of calls");
+    let budgeted = if state == "budget" { Budgeted::Yes } else { Budgeted::No };
+    match (kind.as_str(), budgeted) {
+        ("floor", _) => retries(inner(), calls),
+        ("retry", budgeted) => retries(portcullis(budgeted), calls),
+        ("tower", Budgeted::No) => retries(tower_retry(), calls),
+        ("tower", Budgeted::Yes) => retries(tower_retry_with_budget(), calls),
+        ("resilience", budgeted) => retries(tower_resilience(budgeted), calls),
+        _ => through_breaker(kind, state, calls),
+    }
+}
+
+fn retries(mut service: impl Service<u32, Response = u32>, calls: u32) {
+    let mut context = Context::from_waker(Waker::noop());
+    for call in 0..calls {
+        assert!(service.poll_ready(&mut context).is_ready());
+        let future = pin!(service.call(black_box(call)));
+        let Poll::Ready(result) = future.poll(&mut context) else { panic!("ready at once") };
+        assert!(black_box(result.is_ok()));
+    }
+}
+
+fn through_breaker(kind: &str, state: &str, calls: u32) {
     let mut circuit = Circuit::builder("calls")
         .failure_rate(0.5)
         .slow_call(Duration::from_millis(1500))
