@@ -78,6 +78,8 @@
 //! fallback ─▶ retry ─▶ breaker ─▶ timeout of one attempt ─▶ service
 //! ```
 //!
+//! A [`ReplayLayer`], where bodies come as streams, is outside of retry, which copies what it makes of them.
+//!
 //! Outside the breaker, so that each attempt is counted and an open circuit ends the retries; outside the timeout, so that
 //! each attempt has the whole of it. A concurrency limit inside retry is not held during a wait, one outside is.
 //!
