@@ -20,7 +20,14 @@ use crate::ConfigError;
 pub struct Backoff {
     kind: Kind,
     /// A setter that this kind has no use for; said when the policy is built.
-    misused: Option<&'static str>,
+    misused: Option<Misused>,
+}
+
+/// In a byte, since a policy is copied for each request.
+#[derive(Clone, Copy, Debug)]
+enum Misused {
+    Factor,
+    Jitter,
 }
 
 #[derive(Clone)]
@@ -86,7 +93,7 @@ impl Backoff {
     pub fn factor(mut self, by: f64) -> Self {
         match &mut self.kind {
             Kind::Exponential { factor, .. } => *factor = by,
-            Kind::Constant(_) | Kind::Custom(_) => self.misused = Some("factor"),
+            Kind::Constant(_) | Kind::Custom(_) => self.misused = Some(Misused::Factor),
         }
         self
     }
@@ -95,7 +102,7 @@ impl Backoff {
     pub fn jitter(mut self, with: Jitter) -> Self {
         match &mut self.kind {
             Kind::Exponential { jitter, .. } => *jitter = with,
-            Kind::Constant(_) | Kind::Custom(_) => self.misused = Some("jitter"),
+            Kind::Constant(_) | Kind::Custom(_) => self.misused = Some(Misused::Jitter),
         }
         self
     }
@@ -127,7 +134,11 @@ impl Backoff {
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        if let Some(setting) = self.misused {
+        if let Some(misused) = self.misused {
+            let setting = match misused {
+                Misused::Factor => "factor",
+                Misused::Jitter => "jitter",
+            };
             return Err(ConfigError::new(setting, "set on an exponential backoff", "on another"));
         }
         match self.kind {
