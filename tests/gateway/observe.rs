@@ -80,7 +80,9 @@ async fn neither_a_method_nor_an_answer_of_the_downstream_makes_a_series_of_its_
         downstream.always(Answer::status(status));
         gateway.call().await;
     }
-    let new: Vec<_> = series().await.into_iter().filter(|series| !before.contains(series)).collect();
+    let new = series().await.into_iter().filter(|series| !before.contains(series));
+    let (of_layers, new): (Vec<_>, Vec<_>) = new.partition(|series| series.contains("portcullis_"));
+    assert!(of_layers.iter().all(|series| series.contains("portcullis_retry_giveups_total")), "{of_layers:?}");
     // Not allowed is one more answer of a route.
     assert!(new.iter().all(|series| series.contains("status=\"405\"")), "{new:?}");
     assert_eq!(new.len(), 3, "{new:?}");
