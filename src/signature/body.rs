@@ -39,6 +39,8 @@ const GATHERED: usize = 64 * 1024;
 /// ```
 #[derive(Clone)]
 pub struct VerifiedBody {
+    /// The first, apart from the others, of which there are mostly none.
+    first: Option<Bytes>,
     frames: VecDeque<Bytes>,
     remaining: u64,
     trailers: Option<HeaderMap>,
@@ -48,17 +50,23 @@ impl VerifiedBody {
     /// What is left of it, in one piece. Costs a copy only where it came in several.
     #[must_use]
     pub fn into_bytes(mut self) -> Bytes {
-        if self.frames.len() <= 1 {
-            return self.frames.pop_front().unwrap_or_default();
+        let first = self.next().unwrap_or_default();
+        if self.frames.is_empty() {
+            return first;
         }
-        let mut whole = BytesMut::with_capacity(self.frames.iter().map(Bytes::len).sum());
+        let mut whole = BytesMut::with_capacity(first.len() + self.frames.iter().map(Bytes::len).sum::<usize>());
+        whole.extend_from_slice(&first);
         self.frames.iter().for_each(|frame| whole.extend_from_slice(frame));
         whole.freeze()
     }
 
+    fn next(&mut self) -> Option<Bytes> {
+        self.first.take().or_else(|| self.frames.pop_front())
+    }
+
     /// What is left of it, as the pieces that it came in.
     pub(super) fn frames(&self) -> impl Iterator<Item = &[u8]> {
-        self.frames.iter().map(|frame| &frame[..])
+        self.first.iter().chain(&self.frames).map(|frame| &frame[..])
     }
 
     /// The trailers, where there were any. Nobody signed them.
@@ -80,7 +88,7 @@ impl Body for VerifiedBody {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let frame = match self.frames.pop_front() {
+        let frame = match self.next() {
             Some(data) => {
                 self.remaining -= data.len() as u64;
                 Some(Frame::data(data))
@@ -91,7 +99,7 @@ impl Body for VerifiedBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.frames.is_empty() && self.trailers.is_none()
+        self.first.is_none() && self.frames.is_empty() && self.trailers.is_none()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -106,8 +114,8 @@ pub(super) struct TooLarge;
 /// A body on its way in.
 pub(super) struct Intake {
     frames: VecDeque<Bytes>,
-    /// The first piece, if it is small, for as long as it is the only one.
-    alone: Option<Bytes>,
+    /// The first piece, for as long as it is the only one, and a large one for good.
+    first: Option<Bytes>,
     gathered: BytesMut,
     length: usize,
     max: usize,
@@ -117,7 +125,7 @@ pub(super) struct Intake {
 impl Intake {
     /// Nothing yet, of at most `max` bytes. Memory is taken as bytes arrive, never ahead of them.
     pub(super) fn new(max: usize) -> Self {
-        Self { frames: VecDeque::new(), alone: None, gathered: BytesMut::new(), length: 0, max, trailers: None }
+        Self { frames: VecDeque::new(), first: None, gathered: BytesMut::new(), length: 0, max, trailers: None }
     }
 
     /// Counts `length` more bytes, before any of them is taken in.
@@ -128,14 +136,14 @@ impl Intake {
 
     /// Takes in a piece that was [admitted](Self::admit).
     pub(super) fn keep(&mut self, piece: &Bytes) {
-        if let Some(alone) = self.alone.take() {
-            self.gathered.extend_from_slice(&alone);
+        if self.length == piece.len() {
+            self.first = Some(piece.clone());
+            return;
+        }
+        if let Some(small) = self.first.take_if(|first| first.len() < SMALL) {
+            self.gathered.extend_from_slice(&small);
         }
         if piece.len() < SMALL {
-            if self.frames.is_empty() && self.gathered.is_empty() {
-                self.alone = Some(piece.clone());
-                return;
-            }
             self.gathered.extend_from_slice(piece);
             if self.gathered.len() < GATHERED {
                 return;
@@ -170,8 +178,7 @@ impl Intake {
 
     pub(super) fn finish(mut self) -> VerifiedBody {
         self.flush();
-        self.frames.extend(self.alone);
-        VerifiedBody { frames: self.frames, remaining: self.length as u64, trailers: self.trailers }
+        VerifiedBody { first: self.first, frames: self.frames, remaining: self.length as u64, trailers: self.trailers }
     }
 }
 

@@ -119,12 +119,22 @@ where
                     let reading = reading.take().expect(COMPLETED);
                     match read.and_then(|()| reading.finish(&this.gate.scheme)) {
                         Ok((inner, request, key)) => {
-                            let next = Some(Next { inner, request });
+                            let mut next = Next { inner, request };
                             match this.gate.replays.as_ref().zip(key) {
                                 Some((store, key)) => {
-                                    State::Reserving { reserving: store.reserve(key, this.gate.remember()), next }
+                                    let reserving = store.reserve(key, this.gate.remember());
+                                    State::Reserving { reserving, next: Some(next) }
                                 }
-                                None => State::Readying { next, lease: None },
+                                // Mostly it is ready, and the request is not moved once more.
+                                None => match next.inner.poll_ready(cx)? {
+                                    Poll::Ready(()) => {
+                                        State::Calling { future: next.inner.call(next.request), lease: None }
+                                    }
+                                    Poll::Pending => {
+                                        this.state.set(State::Readying { next: Some(next), lease: None });
+                                        return Poll::Pending;
+                                    }
+                                },
                             }
                         }
                         Err(kind) => State::Refused { refusal: Refusal::new(kind) },

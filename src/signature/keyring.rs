@@ -106,6 +106,11 @@ impl Keys {
         Self::Foreign(Arc::new(verifier))
     }
 
+    /// Whether the time matters to any of them.
+    pub(super) fn are_timed(&self) -> bool {
+        self.iter().any(|key| key.not_after.is_some())
+    }
+
     pub(super) const fn verifier(&self) -> Option<&Arc<dyn Verifier>> {
         match self {
             Self::Secrets(_) => None,

@@ -141,6 +141,7 @@ mod replay; // what was let through before
 mod credentials; // the secret itself, in a header
 mod scheme; // providers, as data
 mod mac; // the keyed hash
+mod few; // one, mostly
 mod foreign; // signatures of other kinds
 mod keyring; // the accepted secrets
 mod secret; // what both sides know

@@ -7,6 +7,7 @@ use subtle::{Choice, ConstantTimeEq};
 
 use super::{
     Reason, Scheme, Verification, credentials,
+    few::Few,
     keyring::{Keys, accepted},
     mac::{Mac, Tag},
     replay::{Content, ReplayKey},
@@ -28,8 +29,9 @@ use crate::time::UnixTime;
 pub struct Verified {
     scheme: Arc<str>,
     signed: bool,
-    /// At least one.
-    labels: Vec<Arc<str>>,
+    label: Arc<str>,
+    /// Of other secrets that were needed.
+    others: Vec<Arc<str>>,
     timestamp: Option<UnixTime>,
     replay_id: Option<HeaderValue>,
 }
@@ -51,18 +53,18 @@ impl Verified {
     /// signed. Of several that signed it is the first in the layer's order.
     #[must_use]
     pub fn key_label(&self) -> &str {
-        self.key_labels().next().unwrap_or_default()
+        &self.label
     }
 
     /// The labels of all secrets that were needed, [`key_label`](Self::key_label) first: a request may be signed with one, and
     /// carry credentials of others. A secret whose label is in none of them any more can go.
     pub fn key_labels(&self) -> impl Iterator<Item = &str> {
-        self.labels.iter().map(|label| &**label)
+        std::iter::once(&*self.label).chain(self.others.iter().map(|label| &**label))
     }
 
     #[cfg(feature = "metrics")]
     pub(super) fn shared_labels(&self) -> impl Iterator<Item = Arc<str>> {
-        self.labels.iter().cloned()
+        std::iter::once(Arc::clone(&self.label)).chain(self.others.iter().cloned())
     }
 
     /// The id that is signed with the message and stays the same when it is sent again, if the scheme has one, as Standard
@@ -87,7 +89,8 @@ pub(super) struct Check {
     replay_id: Option<HeaderValue>,
     /// What it is known by, where replays are refused and something is signed: its id, or its content as that arrives.
     known: Option<ReplayKey>,
-    content: Option<Content>,
+    // Boxed, since most requests have none, and all are moved.
+    content: Option<Box<Content>>,
     /// The keys that credentials were made with.
     credentials: [Option<usize>; 2],
     /// When the headers came.
@@ -95,11 +98,15 @@ pub(super) struct Check {
 }
 
 /// What was sent to prove the body.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "the largest is what nearly every request has, and a box would cost it more"
+)]
 enum Proof {
     /// Nothing: a credential has to do.
     Absent,
     /// Signatures, and a MAC under each key that one of them has to be.
-    Macs { macs: Vec<Mac>, signatures: Vec<Tag> },
+    Macs { macs: Few<Mac>, signatures: Few<Tag> },
     /// Signatures of another kind.
     Foreign(Box<dyn Verification>),
 }
@@ -108,7 +115,7 @@ impl Proof {
     fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Absent => {}
-            Self::Macs { macs, .. } => macs.iter_mut().for_each(|mac| mac.update(bytes)),
+            Self::Macs { macs, .. } => macs.as_mut_slice().iter_mut().for_each(|mac| mac.update(bytes)),
             Self::Foreign(verification) => verification.update(bytes),
         }
     }
@@ -147,12 +154,12 @@ impl Check {
         }
         if let Some(verifier) = check.keys.verifier() {
             let claim = scheme.read_any(headers, now)?;
-            let signatures: Vec<&[u8]> = claim.signatures.iter().map(Vec::as_slice).collect();
+            let signatures: Vec<&[u8]> = claim.signatures.as_slice().iter().map(Vec::as_slice).collect();
             check.proof = Proof::Foreign(verifier.begin(&signatures));
             check.claimed(scheme, &claim, replays, headers, extensions)?;
         } else {
             let mut claim = scheme.read(headers, now)?;
-            let signatures = std::mem::take(&mut claim.signatures);
+            let signatures = std::mem::replace(&mut claim.signatures, Few::none());
             check.proof = Proof::Macs { macs: check.keys.iter().map(|key| key.mac.clone()).collect(), signatures };
             check.claimed(scheme, &claim, replays, headers, extensions)?;
         }
@@ -181,15 +188,15 @@ impl Check {
             by_id.update(id.as_bytes());
             self.known = Some(by_id.finish());
         }
-        (self.content, self.timestamp, self.replay_id) = (content, claim.timestamp, id.cloned());
+        (self.content, self.timestamp, self.replay_id) = (content.map(Box::new), claim.timestamp, id.cloned());
         Ok(())
     }
 
     /// How many times every byte is hashed.
-    pub(super) const fn width(&self) -> usize {
+    pub(super) fn width(&self) -> usize {
         let proof = match &self.proof {
             Proof::Absent => 0,
-            Proof::Macs { macs, .. } => macs.len(),
+            Proof::Macs { macs, .. } => macs.as_slice().len(),
             Proof::Foreign(_) => 1,
         };
         if self.content.is_some() { proof + 1 } else { proof }
@@ -209,31 +216,31 @@ impl Check {
         let signed_with = match self.proof {
             Proof::Absent => None,
             Proof::Macs { macs, signatures } => {
-                let hits = macs.into_iter().map(|mac| {
-                    let tag = mac.finish();
-                    signatures.iter().fold(Choice::from(0), |hit, signature| hit | tag.ct_eq(signature))
+                let hits = macs.as_slice().iter().map(|mac| {
+                    let tag = mac.clone().finish();
+                    signatures.as_slice().iter().fold(Choice::from(0), |hit, signature| hit | tag.ct_eq(signature))
                 });
                 label(accepted(&self.keys, hits, self.now)?)
             }
             Proof::Foreign(verification) => Some(verification.finish().ok_or(Reason::Mismatch)?),
         };
         let signed = signed_with.is_some();
-        let mut labels: Vec<_> = signed_with.into_iter().collect();
-        for by in self.credentials.into_iter().flatten().filter_map(label) {
-            if !labels.contains(&by) {
-                labels.push(by);
+        let mut vouched = signed_with.into_iter().chain(self.credentials.into_iter().flatten().filter_map(label));
+        let first = vouched.next().ok_or(Reason::Mismatch)?;
+        let mut others = Vec::new();
+        for label in vouched {
+            if label != first && !others.contains(&label) {
+                others.push(label);
             }
-        }
-        if labels.is_empty() {
-            return Err(Reason::Mismatch);
         }
         let verified = Verified {
             scheme: scheme.shared_name(),
             signed,
-            labels,
+            label: first,
+            others,
             timestamp: self.timestamp,
             replay_id: self.replay_id,
         };
-        Ok((verified, self.known.or_else(|| self.content.map(Content::finish))))
+        Ok((verified, self.known.or_else(|| self.content.map(|content| content.finish()))))
     }
 }

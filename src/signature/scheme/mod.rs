@@ -37,6 +37,7 @@ pub use self::{
 use self::{grammar::Grammar, timestamp::Place};
 use super::{
     KeyEncoding, Reason, Secret,
+    few::Few,
     mac::{Hash, Tag},
 };
 use crate::{ConfigError, time::UnixTime};
@@ -95,7 +96,7 @@ enum Part {
 
 /// What the headers of a request claim.
 pub(super) struct Claim<'h, T> {
-    pub(super) signatures: Vec<T>,
+    pub(super) signatures: Few<T>,
     pub(super) timestamp: Option<UnixTime>,
     /// The timestamp as it was sent.
     time: &'h str,
@@ -157,6 +158,11 @@ impl Scheme {
         (tolerance < Duration::MAX).then(|| tolerance.saturating_mul(2).saturating_add(Duration::from_secs(1)))
     }
 
+    /// Whether the time matters to it.
+    pub(super) const fn is_timed(&self) -> bool {
+        self.timestamp.is_some()
+    }
+
     pub(super) const fn hash(&self) -> Hash {
         self.hash
     }
@@ -182,11 +188,7 @@ impl Scheme {
         now: UnixTime,
         decode: impl Fn(&str) -> Option<T>,
     ) -> Result<Claim<'h, T>, Reason> {
-        let mut present = self.header.iter().enumerate().filter(|(_, name)| headers.contains_key(*name));
-        let (family, name) = present.next().ok_or(Reason::Missing)?;
-        if present.next().is_some() {
-            return Err(Reason::Repeated);
-        }
+        let (family, name) = self.family(headers)?;
         let value = text(only(headers, name)?)?;
         let signatures = self.grammar.signatures(value, decode)?;
         let (time, timestamp) = match &self.timestamp {
@@ -200,6 +202,17 @@ impl Scheme {
             }
         };
         Ok(Claim { signatures, timestamp, time, family })
+    }
+
+    /// Which of its headers a request has, which has to be one.
+    fn family(&self, headers: &HeaderMap) -> Result<(usize, &HeaderName), Reason> {
+        // There is one mostly, and whoever reads it sees whether it is there.
+        if let [name] = &self.header[..] {
+            return Ok((0, name));
+        }
+        let mut present = self.header.iter().enumerate().filter(|(_, name)| headers.contains_key(*name));
+        let family = present.next().ok_or(Reason::Missing)?;
+        if present.next().is_some() { Err(Reason::Repeated) } else { Ok(family) }
     }
 
     /// Feeds what is signed before the body.
@@ -242,7 +255,7 @@ impl Scheme {
     ) -> Result<(), Reason> {
         let time = self.timestamp.as_ref().map(|timestamp| timestamp.print(now)).unwrap_or_default();
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Reason::Malformed);
-        let claim = Claim { signatures: Vec::new(), timestamp: None, time: &time, family: 0 };
+        let claim = Claim { signatures: Few::none(), timestamp: None, time: &time, family: 0 };
         let tag = mac(&claim, headers)?;
         let listed = match &self.timestamp {
             Some(Timestamp { place: Place::List(key), .. }) => Some((key.as_str(), time.as_str())),
