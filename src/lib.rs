@@ -66,7 +66,8 @@
 //!
 //! `bearer`, `breaker`, `retry`, `signature` and `tracing` are on by default; `axum` makes [`signature::Verified`] an
 //! extractor; `metrics` adds `breaker::report`, a gauge of a circuit's state, and counts what [`signature`] verifies and
-//! refuses, and what [`retry`] tries again and gives up; `test-util` adds the clocks of [`time`] that tests move.
+//! refuses, and what [`retry`] tries again and gives up; `serde` reads a `breaker::CircuitBuilder` as people write settings; `test-util`
+//! adds the clocks of [`time`] that tests move.
 //! A feature adds, and never changes what another part does.
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -94,6 +95,8 @@ pub mod signature;
 pub mod time;
 #[cfg(any(feature = "bearer", feature = "breaker", feature = "retry", feature = "signature"))]
 mod trace;
+#[cfg(all(feature = "breaker", feature = "serde"))]
+mod written;
 
 #[cfg(any(feature = "bearer", feature = "breaker", feature = "retry", feature = "signature"))]
 pub use config::ConfigError;

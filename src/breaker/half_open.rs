@@ -22,6 +22,9 @@ pub struct HalfOpen {
 }
 
 impl HalfOpen {
+    /// Permits, where nobody chose.
+    pub(super) const DEFAULT: u32 = 3;
+
     /// Lets `permits` calls through in one half-open period, and closes the circuit once all of them succeeded.
     ///
     /// A call that is ignored or dropped gives its permit back. A period that has no verdict after 30 seconds ends, and

@@ -132,6 +132,8 @@ mod cause; // what tripped, as plain numbers
 mod window; // what happened lately, in order
 mod settings; // what the user chose
 mod checks; // whether that makes sense
+#[cfg(feature = "serde")]
+mod written; // as people write it
 mod half_open; // how it probes
 mod name; // who it is
 mod snapshot; // how it looks from outside

@@ -52,7 +52,7 @@ impl CircuitBuilder {
             hint_max: None,
             random: rand::random::<f64>,
             wall_clock: WallClock::system(),
-            half_open: HalfOpen::permits(3),
+            half_open: HalfOpen::permits(HalfOpen::DEFAULT),
             clock: None,
             stripes: None,
         }

@@ -1,0 +1,116 @@
+//! Settings of circuits as people write them.
+
+use std::time::Duration;
+
+use portcullis::{
+    breaker::{CircuitBuilder, State},
+    time::ManualClock,
+};
+use serde_json::{Value, from_value, json};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn read(settings: Value) -> Result<CircuitBuilder, String> {
+    from_value(settings).map_err(|error: serde_json::Error| error.to_string())
+}
+
+/// The settings that are written below, by the builder.
+fn built() -> CircuitBuilder {
+    use portcullis::breaker::{Circuit, HalfOpen, Name};
+    Circuit::builder(Name::inline("customer-api").unwrap())
+        .consecutive_failures(5)
+        .failures(50)
+        .failure_rate(0.5)
+        .slow_call(Duration::from_millis(1500))
+        .slow_call_rate(0.25)
+        .mean_latency(Duration::from_millis(800))
+        .minimum_calls(20)
+        .window(60 * SECOND)
+        .open_for(15 * SECOND)
+        .open_growth(1.5, 120 * SECOND)
+        .open_jitter(0.2)
+        .honour_retry_after(90 * SECOND)
+        .half_open(HalfOpen::permits(4).successes(3).max_concurrent(2).timeout(10 * SECOND))
+        .stripes(2)
+}
+
+/// All but the address of the source of randomness.
+fn shown(builder: &CircuitBuilder) -> String {
+    let shown = format!("{builder:#?}");
+    shown.lines().filter(|line| !line.contains("random")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn every_setting_is_read_under_the_name_of_its_method() {
+    let written = json!({
+        "name": "customer-api", "consecutive_failures": 5, "failures": 50, "failure_rate": 0.5,
+        "slow_call": "1.5s", "slow_call_rate": "25 %", "mean_latency": "800ms", "minimum_calls": 20,
+        "window": "1m", "open_for": "15s", "open_growth": { "factor": 1.5, "longest": "2m" }, "open_jitter": "20%",
+        "honour_retry_after": "1m 30s", "stripes": 2,
+        "half_open": { "permits": 4, "successes": 3, "max_concurrent": 2, "timeout": "10s" },
+    });
+    assert_eq!(shown(&read(written).unwrap()), shown(&built()));
+}
+
+#[test]
+fn numbers_may_be_text_and_what_is_null_or_left_out_keeps_its_default() {
+    let text =
+        json!({ "name": "a", "consecutive_failures": "5", "half_open": 2, "count_window": "100", "window": null });
+    let number = json!({ "name": "a", "consecutive_failures": 5, "half_open": { "permits": 2 }, "count_window": 100 });
+    assert_eq!(shown(&read(text).unwrap()), shown(&read(number).unwrap()));
+    let nothing = json!({ "name": "a", "open_for": null, "half_open": null, "open_growth": null });
+    assert_eq!(shown(&read(nothing).unwrap()), shown(&read(json!({ "name": "a" })).unwrap()));
+}
+
+#[test]
+fn an_error_names_the_setting() {
+    for (setting, value) in [
+        ("name", json!("x".repeat(39))),
+        ("name", json!("")),
+        ("name", json!(7)),
+        ("consecutive_failures", json!(-1)),
+        ("consecutive_failures", json!(1.5)),
+        ("consecutive_failures", json!(1_u64 << 32)),
+        ("failures", json!("many")),
+        ("failure_rate", json!("half")),
+        ("slow_call", json!(1500)),
+        ("slow_call_rate", json!(["0.5"])),
+        ("mean_latency", json!("0.8")),
+        ("minimum_calls", json!(true)),
+        ("window", json!("1 fortnight")),
+        ("count_window", json!({})),
+        ("open_for", json!("15")),
+        ("open_growth", json!(2)),
+        ("open_growth.factor", json!({ "factor": "twice", "longest": "1m" })),
+        ("open_growth.longest", json!({ "factor": 2 })),
+        ("open_jitter", json!("%")),
+        ("honour_retry_after", json!("-1s")),
+        ("half_open", json!("three")),
+        ("half_open", json!(-3)),
+        ("half_open.permits", json!({ "permits": "three" })),
+        ("half_open.timeout", json!({ "timeout": 30 })),
+        ("half_open_permits", json!(3)),
+    ] {
+        let mut settings = json!({ "name": "a" });
+        settings[setting.split('.').next().unwrap()] = value;
+        let error = read(settings).unwrap_err();
+        assert!(error.contains(setting), "{setting}: {error}");
+    }
+    let text = r#"{ "name": "a", "open_for": "1s", "open_for": "2s" }"#;
+    let error = serde_json::from_str::<CircuitBuilder>(text).unwrap_err().to_string();
+    assert!(error.contains("open_for"), "{error}");
+    assert!(read(json!({ "open_for": "1s" })).unwrap_err().contains("name"));
+    assert!(read(json!({ "name": "a", "window": "1s", "count_window": 5 })).unwrap_err().contains("count_window"));
+}
+
+#[test]
+fn what_is_read_is_checked_when_it_is_built() {
+    let error = read(json!({ "name": "a", "failure_rate": "150 %" })).unwrap().build().unwrap_err();
+    assert_eq!(error.setting(), "failure_rate");
+
+    let clock = ManualClock::new();
+    let circuit = read(json!({ "name": "a", "consecutive_failures": 1, "open_for": "15s" })).unwrap();
+    let circuit = circuit.clock(clock.clock()).build().unwrap();
+    circuit.acquire().unwrap().failure();
+    assert_eq!((circuit.snapshot().state, circuit.snapshot().retry_after), (State::Open, Some(15 * SECOND)));
+}
