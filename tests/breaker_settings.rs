@@ -1,9 +1,9 @@
-//! Settings of circuits as people write them.
+//! Settings of circuits: as people write them, and changed while the circuit is in use.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use portcullis::{
-    breaker::{CircuitBuilder, State},
+    breaker::{Circuit, CircuitBuilder, HalfOpen, Name, State},
     time::ManualClock,
 };
 use serde_json::{Value, from_value, json};
@@ -16,7 +16,6 @@ fn read(settings: Value) -> Result<CircuitBuilder, String> {
 
 /// The settings that are written below, by the builder.
 fn built() -> CircuitBuilder {
-    use portcullis::breaker::{Circuit, HalfOpen, Name};
     Circuit::builder(Name::inline("customer-api").unwrap())
         .consecutive_failures(5)
         .failures(50)
@@ -113,4 +112,86 @@ fn what_is_read_is_checked_when_it_is_built() {
     let circuit = circuit.clock(clock.clock()).build().unwrap();
     circuit.acquire().unwrap().failure();
     assert_eq!((circuit.snapshot().state, circuit.snapshot().retry_after), (State::Open, Some(15 * SECOND)));
+}
+
+// ===== changes at run time =====
+
+#[test]
+fn what_was_counted_stays_and_the_next_outcome_is_judged_by_the_new_limits() {
+    let settings = || Circuit::builder("test").failure_rate(0.9).minimum_calls(4).open_for(15 * SECOND);
+    let clock = ManualClock::new();
+    let circuit = settings().clock(clock.clock()).build().unwrap();
+    for turn in 0..10 {
+        let permit = circuit.acquire().unwrap();
+        if turn % 2 == 0 { permit.failure() } else { permit.success() }
+    }
+    let under_way = circuit.acquire().unwrap();
+    circuit.reconfigure(settings().failure_rate(0.4).open_for(5 * SECOND)).unwrap();
+    let snapshot = circuit.snapshot();
+    assert_eq!((snapshot.state, snapshot.calls, snapshot.failures), (State::Closed, 10, 5));
+    // A success, which alone would not have been judged again in this tenth of the window.
+    under_way.success();
+    let snapshot = circuit.snapshot();
+    assert_eq!((snapshot.state, snapshot.retry_after), (State::Open, Some(5 * SECOND)));
+
+    circuit.reconfigure(settings().open_for(60 * SECOND)).unwrap();
+    assert_eq!(circuit.snapshot().retry_after, Some(5 * SECOND), "an open time that has begun stays what it is");
+}
+
+#[test]
+fn a_half_open_period_is_judged_by_the_new_settings_at_once() {
+    let settings = |half_open| Circuit::builder("test").consecutive_failures(1).open_for(SECOND).half_open(half_open);
+    for (half_open, state) in [
+        (HalfOpen::permits(2).timeout(9 * SECOND), State::Closed),
+        (HalfOpen::permits(3).timeout(9 * SECOND), State::HalfOpen),
+        (HalfOpen::permits(3).timeout(2 * SECOND), State::Open),
+    ] {
+        let clock = ManualClock::new();
+        let circuit = settings(HalfOpen::permits(5)).clock(clock.clock()).build().unwrap();
+        circuit.acquire().unwrap().failure();
+        clock.advance(SECOND);
+        circuit.acquire().unwrap().success();
+        circuit.acquire().unwrap().success();
+        clock.advance(2 * SECOND);
+        let mut changes = circuit.subscribe();
+        circuit.reconfigure(settings(half_open)).unwrap();
+        assert_eq!(circuit.snapshot().state, state);
+        assert_eq!(changes.try_next().map(|change| change.to), Some(state).filter(|state| *state != State::HalfOpen));
+    }
+}
+
+#[test]
+fn what_cannot_change_is_named_and_the_circuit_goes_on_as_before() {
+    let settings = || Circuit::builder("test").failures(2).slow_call(SECOND);
+    let circuit = settings().build().unwrap();
+    for (changed, setting) in [
+        (settings().window(30 * SECOND), "window"),
+        (settings().count_window(10), "window"),
+        (settings().mean_latency(SECOND), "mean_latency"),
+        (Circuit::builder("test").failures(2), "slow_call"),
+        (settings().consecutive_failures(5), "consecutive_failures"),
+        (settings().honour_retry_after(SECOND), "honour_retry_after"),
+        (settings().failure_rate(2.0), "failure_rate"),
+    ] {
+        assert_eq!(circuit.reconfigure(changed.failures(1)).unwrap_err().setting(), setting);
+    }
+    circuit.acquire().unwrap().failure();
+    assert_eq!(circuit.snapshot().state, State::Closed, "two are needed still");
+}
+
+#[test]
+fn a_change_while_threads_call_loses_nothing() {
+    let settings = |failures| Circuit::builder("test").failures(failures);
+    let circuit = settings(1_000_000).build().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| (0..5_000).for_each(|_| circuit.acquire().unwrap().failure()));
+            scope.spawn(|| (0..5_000).for_each(|_| circuit.acquire().unwrap().success()));
+        }
+        for turn in 0..1_000 {
+            circuit.reconfigure(settings(1_000_000 + turn)).unwrap();
+        }
+    });
+    let snapshot = circuit.snapshot();
+    assert_eq!((snapshot.state, snapshot.calls, snapshot.failures), (State::Closed, 20_000, 10_000));
 }

@@ -6,7 +6,7 @@
 use std::{cell::RefCell, collections::BTreeMap, time::Duration};
 
 use portcullis::{
-    breaker::{Circuit, HalfOpen, Permit, State, Trip},
+    breaker::{Circuit, CircuitBuilder, HalfOpen, Permit, State, Trip},
     outcome::Outcome,
     time::ManualClock,
 };
@@ -48,7 +48,7 @@ struct Settings {
 }
 
 /// What happens next; an index names one of the calls under way, in order, and wraps.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Event {
     Wait(u64),
     Start,
@@ -57,6 +57,8 @@ enum Event {
     FailWith(usize, u64),
     Drop(usize),
     ByHand(State),
+    /// Other settings, in so far as they may change.
+    Reconfigure(Settings),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -207,10 +209,19 @@ impl Model {
         }
     }
 
+    fn reconfigure(&mut self, settings: Settings) {
+        self.pass_time();
+        self.settings = settings;
+        self.pass_time();
+        if let Phase::HalfOpen { .. } = self.phase {
+            self.judge_probes(None);
+        }
+    }
+
     fn judge_probes(&mut self, hint: Option<u64>) {
         let bad = self.ended.iter().filter(|call| call.failed || call.slow).count();
         let good = self.ended.len() - bad;
-        let still_possible = self.settings.permits as usize - bad;
+        let still_possible = (self.settings.permits as usize).saturating_sub(bad);
         if good >= self.settings.successes as usize {
             self.enter_anew(Phase::Closed);
         } else if still_possible < self.settings.successes as usize {
@@ -283,7 +294,7 @@ impl Model {
     }
 }
 
-fn circuit(settings: &Settings, clock: &ManualClock) -> Circuit {
+fn circuit(settings: &Settings, clock: &ManualClock) -> CircuitBuilder {
     let mut circuit = Circuit::builder("model").minimum_calls(settings.minimum_calls).clock(clock.clock());
     circuit = match settings.window {
         Window::Millis(length) => circuit.window(Duration::from_millis(length)),
@@ -321,8 +332,28 @@ fn circuit(settings: &Settings, clock: &ManualClock) -> Circuit {
                 .max_concurrent(settings.max_concurrent)
                 .timeout(Duration::from_millis(settings.half_open_timeout)),
         )
-        .build()
-        .unwrap()
+}
+
+/// `wished`, with what of `settings` cannot change.
+fn changed(settings: &Settings, wished: &Settings) -> Settings {
+    let most = match settings.window {
+        Window::Millis(_) => u64::MAX,
+        Window::Calls(size) => size as u64,
+    };
+    let set = |is: Option<u64>, wished: Option<u64>| is.map(|limit| wished.unwrap_or(limit));
+    let changed = Settings {
+        window: settings.window,
+        consecutive_failures: settings.consecutive_failures.map(|limit| wished.consecutive_failures.unwrap_or(limit)),
+        failures: wished.failures.map(|failures| failures.min(most)),
+        slow_call: set(settings.slow_call, wished.slow_call),
+        slow_call_rate: settings.slow_call.and(wished.slow_call_rate),
+        mean_latency: set(settings.mean_latency, wished.mean_latency),
+        hint_max: set(settings.hint_max, wished.hint_max),
+        ..wished.clone()
+    };
+    let has_rule = changed.consecutive_failures.is_some() || changed.failures.or(changed.failure_rate).is_some();
+    // One rule is left in any case.
+    Settings { failures: if has_rule { changed.failures } else { Some(1) }, ..changed }
 }
 
 fn tripped(trip: &Trip) -> Tripped {
@@ -346,7 +377,7 @@ fn rate(percent: u64) -> f64 {
 /// Runs `script` on both, and reports each change of state with what caused it.
 fn run(settings: &Settings, script: &[Event], mut on_change: impl FnMut(State, State)) {
     let clock = ManualClock::new();
-    let circuit = circuit(settings, &clock);
+    let built = circuit(settings, &clock).build().unwrap();
     let mut model = Model {
         settings: settings.clone(),
         now: 0,
@@ -362,16 +393,21 @@ fn run(settings: &Settings, script: &[Event], mut on_change: impl FnMut(State, S
     };
     let mut under_way: Vec<(Permit, u64, u64)> = Vec::new();
     let mut before = State::Closed;
-    for (number, &event) in script.iter().enumerate() {
+    for (number, event) in script.iter().enumerate() {
         let context = format!("after event {number}, {event:?}");
-        match event {
+        match *event {
+            Event::Reconfigure(ref wished) => {
+                let settings = changed(&model.settings, wished);
+                built.reconfigure(circuit(&settings, &clock)).unwrap();
+                model.reconfigure(settings);
+            }
             Event::Wait(millis) => {
                 model.now += millis;
                 clock.advance(Duration::from_millis(millis));
             }
             Event::Start => {
                 let admitted = model.start();
-                let permit = circuit.acquire();
+                let permit = built.acquire();
                 assert_eq!(permit.is_ok(), admitted.is_some(), "{context}");
                 if let (Ok(permit), Some(admitted_in)) = (permit, admitted) {
                     under_way.push((permit, admitted_in, model.now));
@@ -397,15 +433,15 @@ fn run(settings: &Settings, script: &[Event], mut on_change: impl FnMut(State, S
                 model.pass_time();
                 model.enter_anew(if state == State::Closed { Phase::Closed } else { Phase::ByHand(state) });
                 match state {
-                    State::ForcedOpen => circuit.force_open(),
-                    State::Disabled => circuit.disable(),
-                    State::Observing => circuit.observe(),
-                    _ => circuit.reset(),
+                    State::ForcedOpen => built.force_open(),
+                    State::Disabled => built.disable(),
+                    State::Observing => built.observe(),
+                    _ => built.reset(),
                 }
             }
         }
         model.pass_time();
-        let snapshot = circuit.snapshot();
+        let snapshot = built.snapshot();
         let state = match model.phase {
             Phase::Closed => State::Closed,
             Phase::Open { .. } => State::Open,
@@ -502,7 +538,12 @@ fn script() -> impl Strategy<Value = Vec<Event>> {
     };
     // Few failures among many successes: those leave the window one day, and what is left may open the circuit.
     prop_oneof![Just(4), Just(20)].prop_flat_map(move |successes| {
-        vec(prop_oneof![60 => event(successes), 1 => by_hand().prop_map(Event::ByHand)], 1..250)
+        let event = prop_oneof![
+            60 => event(successes),
+            1 => by_hand().prop_map(Event::ByHand),
+            1 => settings().prop_map(Event::Reconfigure),
+        ];
+        vec(event, 1..250)
     })
 }
 

@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
 
 use http::Response;
@@ -81,12 +81,9 @@ where
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        BodyFuture {
-            state: match self.0.begin(request) {
-                Ok(calling) => State::Calling { calling },
-                Err(rejected) => State::Rejected { rejected },
-            },
-        }
+        let state = |state| BodyFuture { state };
+        let calling = |calling| state(State::Calling { calling });
+        self.0.begin(request, calling, |rejected| state(State::Rejected { rejected }))
     }
 }
 
@@ -126,9 +123,10 @@ where
             StateProj::Calling { calling } => {
                 // Nobody has to poll a body that has already ended.
                 let goes_on = |response: &Response<B>| !response.body().is_end_stream();
-                let (result, permit) = ready!(calling.poll_head(cx, goes_on));
-                let counted = |response: Response<B>| response.map(|body| CountedBody { body, permit });
-                Poll::Ready(result.map(counted).map_err(BreakerError::Inner))
+                calling.poll_head(cx, goes_on, |result, permit| {
+                    let counted = |response: Response<B>| response.map(|body| CountedBody { body, permit });
+                    result.map(counted).map_err(BreakerError::Inner)
+                })
             }
         }
     }

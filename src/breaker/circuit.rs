@@ -17,7 +17,10 @@ use super::{
     snapshot::{Snapshot, State},
     subscription::Subscription,
 };
-use crate::outcome::{Classify, Outcome, Results};
+use crate::{
+    config::ConfigError,
+    outcome::{Classify, Outcome, Results},
+};
 
 /// A circuit: the memory of how calls to one service went, and the verdict on whether to make another.
 ///
@@ -240,6 +243,33 @@ impl Circuit {
     /// ```
     pub fn observe(&self) {
         self.core().set(ByHand::Observing);
+    }
+
+    /// Goes on with other settings and with all that was counted; the state stays what it is.
+    ///
+    /// Limits of rules hold from the next outcome on, which may open the circuit. An open time that has begun stays as long as it
+    /// was; a half-open period and its timeout are judged by the new settings at once. The name, the clocks and the stripes
+    /// stay those of the circuit, whatever `settings` say.
+    ///
+    /// # Errors
+    ///
+    /// As [`CircuitBuilder::build`]; and where a setting cannot change: the window, and whether there is a limit for
+    /// `consecutive_failures`, a `slow_call`, a `mean_latency` or an `honour_retry_after` at all. The circuit then goes on as before.
+    ///
+    /// ```
+    /// use portcullis::breaker::{Circuit, State};
+    ///
+    /// let settings = Circuit::builder("customer-api").failures(100);
+    /// let circuit = settings.clone().build()?;
+    /// circuit.acquire().unwrap().failure();
+    /// circuit.reconfigure(settings.failures(2))?;
+    /// assert_eq!(circuit.snapshot().failures, 1);
+    /// circuit.acquire().unwrap().failure();
+    /// assert_eq!(circuit.snapshot().state, State::Open);
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// ```
+    pub fn reconfigure(&self, settings: CircuitBuilder) -> Result<(), ConfigError> {
+        self.core().reconfigure(settings.plan()?)
     }
 
     /// Hears of every change of state from now on, with the rule that tripped and its figures.

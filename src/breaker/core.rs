@@ -17,6 +17,7 @@ use super::{
     word::{Control, Gate},
 };
 use crate::{
+    config::ConfigError,
     time::{Clock, Tick, WallClock, nanos},
     trace::event,
 };
@@ -54,7 +55,7 @@ impl Core {
     pub(super) fn admit(&self) -> Result<Ticket, Rejected> {
         let control = self.shared.control();
         if control.gate().is_free() {
-            let started = if self.shared.plan().measures_latency() { self.clock.now() } else { Tick::default() };
+            let started = if self.shared.limits().measure_latency() { self.clock.now() } else { Tick::default() };
             return Ok(Ticket { generation: control.generation(), started });
         }
         self.admit_now(control)
@@ -116,7 +117,7 @@ impl Core {
             return self.settle_under_lock(ticket, ending, hint);
         };
         let now = self.clock.now();
-        let Some(call) = self.shared.plan().call(ending, now.nanos_since(started)) else { return };
+        let Some(call) = ending.call(now.nanos_since(started), self.shared.limits().slow_call()) else { return };
         if let Some(counted) = self.shared.count(stripes, threads::number(), generation, call, now)
             && control.gate() == Gate::Counting
         {
@@ -133,7 +134,7 @@ impl Core {
     fn settle_under_lock(&self, Ticket { generation, started }: Ticket, ending: Ending, hint: Option<Duration>) {
         let now = self.clock.now();
         let has_place_again = self.step(now, |machine, plan| {
-            let call = plan.call(ending, now.nanos_since(started));
+            let call = ending.call(now.nanos_since(started), plan.slow_call);
             let was_full = machine.is_full(plan);
             let change = machine.settle(plan, generation, call, hint, now);
             (was_full && change.is_none() && !machine.is_full(plan), change)
@@ -159,6 +160,13 @@ impl Core {
 
     pub(super) fn set(&self, state: ByHand) {
         self.step(self.clock.now(), |machine, _| ((), machine.set(state)));
+    }
+
+    pub(super) fn reconfigure(&self, plan: Plan) -> Result<(), ConfigError> {
+        self.announce(self.shared.reconfigure(plan, self.clock.now())?);
+        // A probe may have a place by now, and no state has changed.
+        self.changed.ring();
+        Ok(())
     }
 
     pub(super) fn changed(&self) -> impl Future<Output = ()> + Send + Sync + use<> {
@@ -192,7 +200,7 @@ impl Core {
 
     /// The longest that a half-open period lasts.
     pub(super) fn half_open_timeout(&self) -> Duration {
-        self.shared.plan().half_open.timeout
+        self.step(self.clock.now(), |_, plan| (plan.half_open.timeout, None))
     }
 
     /// Takes a step under the lock, and tells of the changes once it is free: whoever listens may call back.

@@ -96,13 +96,15 @@ impl<F, C> Calling<F, C> {
 }
 
 impl<F, C> Calling<F, C> {
-    /// The result, which is settled by then, unless it is a success that `goes_on`: then its permit is handed on.
+    /// What `ended` makes of the result, which is settled by then, unless it is a success that `goes_on`: then its permit is
+    /// handed on.
     #[inline]
-    pub(super) fn poll_head<Res, Err>(
+    pub(super) fn poll_head<Res, Err, T>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         goes_on: impl FnOnce(&Res) -> bool,
-    ) -> Poll<(F::Output, Option<Permit>)>
+        ended: impl FnOnce(F::Output, Option<Permit>) -> T,
+    ) -> Poll<T>
     where
         F: Future<Output = Result<Res, Err>>,
         C: Classify<Res, Err>,
@@ -127,12 +129,12 @@ impl<F, C> Calling<F, C> {
         polled.map(|(result, outcome, hint, goes_on)| {
             if goes_on {
                 let permit = ticket.take().map(|ticket| Permit::new(this.circuit.clone(), ticket));
-                return (result, permit);
+                return ended(result, permit);
             }
             if let Some(ticket) = ticket.take() {
                 circuit.settle_hinted(ticket, Ending::Finished(outcome), hint);
             }
-            (result, None)
+            ended(result, None)
         })
     }
 }
@@ -146,6 +148,6 @@ where
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        self.poll_head(cx, |_| false).map(|(result, _)| result)
+        self.poll_head(cx, |_| false, |result, _| result)
     }
 }

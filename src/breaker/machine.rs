@@ -16,7 +16,7 @@ use super::{
     window::{Call, Counts, Window},
     word::{Control, Gate},
 };
-use crate::time::Tick;
+use crate::time::{Tick, nanos};
 
 #[derive(Clone, Copy, Debug)]
 enum Phase {
@@ -229,10 +229,31 @@ impl Machine {
     ) -> Option<Change> {
         let verdict = probes.settle(call, &plan.half_open);
         self.phase = Phase::HalfOpen { until, probes };
-        match verdict? {
-            Verdict::Well => Some(self.enter_anew(Phase::Closed)),
-            Verdict::Lost(trip) => Some(self.open(plan, now, hint, (trip, probes.counts()))),
-        }
+        self.end_period(plan, verdict?, probes, hint, now)
+    }
+
+    fn end_period(
+        &mut self,
+        plan: &Plan,
+        verdict: Verdict,
+        probes: Probes,
+        hint: Option<Duration>,
+        now: Tick,
+    ) -> Option<Change> {
+        Some(match verdict {
+            Verdict::Well => self.enter_anew(Phase::Closed),
+            Verdict::Lost(trip) => self.open(plan, now, hint, (trip, probes.counts())),
+        })
+    }
+
+    /// Goes on with `plan` after `before`. A half-open period may be over by that one, or have enough probes, or too few left.
+    pub(super) fn replan(&mut self, before: &Plan, plan: &Plan, now: Tick) -> Option<Change> {
+        let Phase::HalfOpen { until, probes } = &mut self.phase else { return None };
+        let began = until.as_nanos().saturating_sub(nanos(before.half_open.timeout));
+        *until = Tick::from_nanos(began).after(plan.half_open.timeout);
+        let verdict = probes.verdict(&plan.half_open);
+        let probes = *probes;
+        self.expire(plan, now).or_else(|| self.end_period(plan, verdict?, probes, None, now))
     }
 
     /// Any ⇒ the state that is set by hand.

@@ -96,6 +96,11 @@
 //! [`Circuit::snapshot`] is the circuit now, [`Circuit::subscribe`] every change of its state, and `tracing` gets an event for
 //! each, with the rule that tripped and its figures. With the feature `metrics`, `report` keeps one gauge true.
 //!
+//! # Settings
+//!
+//! [`CircuitBuilder`] checks them all, and with the feature `serde` reads them as people write them. [`Circuit::reconfigure`]
+//! changes them while the circuit is in use.
+//!
 //! # What it costs
 //!
 //! Closed, a call loads one word that others seldom write, and counts in one that its thread shares with few: no lock and no
@@ -118,6 +123,7 @@ mod circuit; // the handle
 mod core; // what the handles share: reads the clock, and tells of changes
 mod bell; // wakes whoever waits for a change
 mod shared; // the one that synchronises
+mod limits; // what trips, for threads that read it
 mod stripes; // what happened lately, by time, without a lock
 mod word; // several numbers in one
 mod sync; // atomics

@@ -8,9 +8,9 @@ use super::{
     rules::Rules,
     window::{Call, Length},
 };
-use crate::outcome::Outcome;
+use crate::{config::ConfigError, outcome::Outcome};
 
-/// What a circuit is told to do; it does not change.
+/// What a circuit is told to do.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Plan {
     pub(super) rules: Rules,
@@ -19,6 +19,22 @@ pub(super) struct Plan {
     pub(super) slow_call: u64,
     pub(super) opening: Opening,
     pub(super) half_open: HalfOpen,
+}
+
+/// What of a plan is read under the lock alone; the rest is kept where threads read it without, and only there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rest {
+    pub(super) window: Length,
+    pub(super) mean_latency: Option<Duration>,
+    pub(super) opening: Opening,
+    pub(super) half_open: HalfOpen,
+}
+
+impl From<&Plan> for Rest {
+    fn from(plan: &Plan) -> Self {
+        let &Plan { rules: Rules { mean_latency, .. }, window, opening, half_open, .. } = plan;
+        Self { window, mean_latency, opening, half_open }
+    }
 }
 
 impl Plan {
@@ -47,17 +63,23 @@ impl Plan {
             .fold(Duration::from_nanos(self.opening.first).min(self.half_open.timeout), Duration::min)
     }
 
-    /// What a call counts as that ended so after `nanos`; `None` for one that is not counted.
-    pub(super) const fn call(&self, ending: Ending, nanos: u64) -> Option<Call> {
-        let slow = nanos > self.slow_call;
-        let failed = match ending {
-            Ending::Finished(Outcome::Success) => false,
-            Ending::Finished(Outcome::Failure) => true,
-            // A timeout outside the breaker drops the call; it must not hide that the service has stopped answering.
-            Ending::Dropped if slow => true,
-            Ending::Finished(Outcome::Ignored) | Ending::Dropped => return None,
-        };
-        Some(Call { failed, slow, nanos })
+    /// Whether a circuit that was built for `other` can do this too, or else the setting that cannot change: what is counted,
+    /// and what of a call is measured, is settled when it is built.
+    pub(super) fn check_change(&self, other: &Self) -> Result<(), ConfigError> {
+        let changed = [
+            ("window", self.window != other.window),
+            (
+                "consecutive_failures",
+                self.rules.consecutive_failures.is_some() != other.rules.consecutive_failures.is_some(),
+            ),
+            ("mean_latency", self.rules.mean_latency.is_some() != other.rules.mean_latency.is_some()),
+            ("slow_call", self.measures_latency() != other.measures_latency()),
+            ("honour_retry_after", (self.opening.hint_max > 0) != (other.opening.hint_max > 0)),
+        ];
+        match changed.iter().find(|(_, changed)| *changed) {
+            Some((setting, _)) => Err(ConfigError::new(setting, "as it was when the circuit was built", "changed")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -66,4 +88,20 @@ impl Plan {
 pub(super) enum Ending {
     Finished(Outcome),
     Dropped,
+}
+
+impl Ending {
+    /// What a call counts as that ended so after `nanos`; `None` for one that is not counted.
+    #[inline]
+    pub(super) const fn call(self, nanos: u64, slow_call: u64) -> Option<Call> {
+        let slow = nanos > slow_call;
+        let failed = match self {
+            Self::Finished(Outcome::Success) => false,
+            Self::Finished(Outcome::Failure) => true,
+            // A timeout outside the breaker drops the call; it must not hide that the service has stopped answering.
+            Self::Dropped if slow => true,
+            Self::Finished(Outcome::Ignored) | Self::Dropped => return None,
+        };
+        Some(Call { failed, slow, nanos })
+    }
 }

@@ -52,6 +52,10 @@ impl Probes {
                 self.nanos = self.nanos.wrapping_add(call.nanos);
             }
         }
+        self.verdict(half_open)
+    }
+
+    pub(super) fn verdict(&self, half_open: &HalfOpen) -> Option<Verdict> {
         let &HalfOpen { permits, successes, .. } = half_open;
         if self.successes >= successes {
             return Some(Verdict::Well);

@@ -57,9 +57,14 @@ impl<S, C> CircuitBreaker<S, C> {
         &self.circuit
     }
 
-    /// Takes a permit and makes the call.
+    /// Takes a permit and makes the call, or tells why not; either becomes the same future, in its place.
     #[inline]
-    pub(super) fn begin<Req>(&mut self, request: Req) -> Result<Calling<S::Future, C>, Rejected>
+    pub(super) fn begin<Req, T>(
+        &mut self,
+        request: Req,
+        calling: impl FnOnce(Calling<S::Future, C>) -> T,
+        rejected: impl FnOnce(Rejected) -> T,
+    ) -> T
     where
         S: Service<Req>,
         C: Clone,
@@ -68,11 +73,57 @@ impl<S, C> CircuitBreaker<S, C> {
         // must not be called, even where the circuit would admit by now. And what the rejection says is true now, and not as
         // of the poll, which may be long ago.
         let core = self.circuit.core();
-        let ticket = if mem::take(&mut self.ready) { core.admit()? } else { return Err(core.rejection()) };
-        let guard = OnPanic(|| core.settle(ticket, Ending::Finished(Outcome::Failure)));
-        let call = self.inner.call(request);
-        guard.disarm();
-        Ok(Calling::new(call, self.circuit.clone(), ticket, self.classify.clone()))
+        let admitted = if mem::take(&mut self.ready) { core.admit() } else { Err(core.rejection()) };
+        match admitted {
+            Ok(ticket) => {
+                let guard = OnPanic(|| core.settle(ticket, Ending::Finished(Outcome::Failure)));
+                let call = self.inner.call(request);
+                guard.disarm();
+                calling(Calling::new(call, self.circuit.clone(), ticket, self.classify.clone()))
+            }
+            Err(refused) => rejected(refused),
+        }
+    }
+}
+
+impl<S, C> CircuitBreaker<S, C> {
+    /// What the inner service's answer makes of this one's readiness.
+    #[inline]
+    fn polled<E>(&mut self, ready: Result<(), E>) -> Result<(), BreakerError<E>> {
+        self.changed = None;
+        self.ready = ready.is_ok();
+        ready.map_err(|error| {
+            if let Ok(permit) = self.circuit.acquire() {
+                permit.failure();
+            }
+            BreakerError::Inner(error)
+        })
+    }
+
+    /// Goes on where the circuit would reject (it is `shut`), or where the inner service was not ready.
+    #[cold]
+    fn poll_unready<Req>(&mut self, cx: &mut Context<'_>, mut shut: bool) -> Poll<Result<(), BreakerError<S::Error>>>
+    where
+        S: Service<Req>,
+    {
+        loop {
+            if shut && !self.gated {
+                self.changed = None;
+                return Poll::Ready(Ok(()));
+            }
+            match &mut self.changed {
+                // Once a change would be heard, the state is read again, so that none is missed.
+                None => self.changed = Some(next_change(&self.circuit, shut)),
+                Some(changed) => {
+                    ready!(changed.as_mut().poll(cx));
+                    self.changed = None;
+                }
+            }
+            shut = self.circuit.core().would_reject();
+            if !shut && let Poll::Ready(ready) = self.inner.poll_ready(cx) {
+                return Poll::Ready(self.polled(ready));
+            }
+        }
     }
 }
 
@@ -105,38 +156,16 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.ready = false;
-        loop {
-            let shut = self.circuit.core().would_reject();
-            if shut && !self.gated {
-                self.changed = None;
-                return Poll::Ready(Ok(()));
-            }
-            if !shut && let Poll::Ready(ready) = self.inner.poll_ready(cx) {
-                self.changed = None;
-                self.ready = ready.is_ok();
-                return Poll::Ready(ready.map_err(|error| {
-                    if let Ok(permit) = self.circuit.acquire() {
-                        permit.failure();
-                    }
-                    BreakerError::Inner(error)
-                }));
-            }
-            // Once a change would be heard, the state is read again, so that none is missed.
-            let Some(changed) = &mut self.changed else {
-                self.changed = Some(next_change(&self.circuit, shut));
-                continue;
-            };
-            ready!(changed.as_mut().poll(cx));
-            self.changed = None;
+        let shut = self.circuit.core().would_reject();
+        if !shut && let Poll::Ready(ready) = self.inner.poll_ready(cx) {
+            return Poll::Ready(self.polled(ready));
         }
+        self.poll_unready(cx, shut)
     }
 
     #[inline]
     fn call(&mut self, request: Req) -> Self::Future {
-        match self.begin(request) {
-            Ok(calling) => ResponseFuture::calling(calling),
-            Err(rejected) => ResponseFuture::rejected(rejected),
-        }
+        self.begin(request, ResponseFuture::calling, ResponseFuture::rejected)
     }
 }
 

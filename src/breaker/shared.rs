@@ -16,8 +16,9 @@ use std::{sync::PoisonError, time::Duration};
 
 use super::{
     cause::Cause,
+    limits::Limits,
     machine::Machine,
-    plan::Plan,
+    plan::{Plan, Rest},
     snapshot::{Snapshot, State},
     stripes::Stripes,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence},
@@ -25,7 +26,7 @@ use super::{
     window::{Call, Counts, Length},
     word::{Control, Gate, Horizon, Run},
 };
-use crate::time::Tick;
+use crate::{config::ConfigError, time::Tick};
 
 /// At most two changes come of one step: a half-open period that was found to be over, and what the step itself did.
 pub(super) type Changes = [Option<Change>; 2];
@@ -34,10 +35,15 @@ pub(super) type Changes = [Option<Change>; 2];
 #[repr(C)]
 pub(super) struct Shared {
     words: Words,
+    limits: Limits,
     /// `None` where the machine counts, under the lock.
     stripes: Option<Stripes>,
-    plan: Plan,
-    machine: Mutex<Machine>,
+    locked: Mutex<Locked>,
+}
+
+struct Locked {
+    rest: Rest,
+    machine: Machine,
 }
 
 /// An outcome that has to be judged.
@@ -73,11 +79,30 @@ impl Shared {
             Length::Time(span) if !plan.counts_in_order() => Some(Stripes::new(Length::bucket(span), stripes)),
             Length::Time(_) | Length::Calls(_) => None,
         };
-        Self { words, stripes, plan, machine: Mutex::new(machine) }
+        let (limits, rest) = (Limits::new(&plan), Rest::from(&plan));
+        Self { words, limits, stripes, locked: Mutex::new(Locked { rest, machine }) }
     }
 
-    pub(super) const fn plan(&self) -> &Plan {
-        &self.plan
+    pub(super) const fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Goes on with another plan, and with all that was counted; `Err` where that cannot be.
+    ///
+    /// The next outcome judges, whatever it is: the horizon is taken back once the limits are written, as by a bad outcome.
+    /// Whoever judged by old limits, or by some of both, fails to move it.
+    pub(super) fn reconfigure(&self, plan: Plan, now: Tick) -> Result<Changes, ConfigError> {
+        let mut locked = self.lock();
+        let Locked { rest, machine } = &mut *locked;
+        let current = self.limits.plan(rest);
+        plan.check_change(&current)?;
+        let expired = machine.expire(&current, now).inspect(|change| machine.log.write(*change));
+        *rest = Rest::from(&plan);
+        self.limits.set(&plan);
+        self.after_bad();
+        let change = machine.replan(&current, &plan, now).inspect(|change| machine.log.write(*change));
+        self.publish(machine, &plan);
+        Ok([expired, change])
     }
 
     pub(super) fn control(&self) -> Control {
@@ -157,7 +182,7 @@ impl Shared {
     /// Failures in a row, this outcome included. A success that follows a success writes nothing.
     #[inline]
     fn run(&self, generation: u64, failed: bool) -> u32 {
-        if self.plan.rules.consecutive_failures.is_none() {
+        if !self.limits.counts_runs() {
             return 0;
         }
         let mut seen = self.words.run.load(Ordering::Relaxed);
@@ -198,16 +223,20 @@ impl Shared {
     ) -> Option<Change> {
         let Counted { failures, bucket, seen } = counted;
         let (counts, bucket) = stripes.counts(bucket);
-        let rules = &self.plan.rules;
-        let Some(trip) = rules.judge(failures, &counts) else {
+        let rules = self.limits.rules();
+        if rules.judge(failures, &counts).is_none() {
             let next = seen.moved_to(rules.horizon(&counts, bucket));
             // SeqCst: whoever reads this horizon sees all that was counted before it was set.
             let _ = self.words.horizon.compare_exchange(seen.0, next.0, Ordering::SeqCst, Ordering::Relaxed);
             return None;
-        };
-        let mut machine = self.lock();
-        let change = machine.trip(&self.plan, generation, now, hint, (trip, counts));
-        self.publish(&machine);
+        }
+        let mut locked = self.lock();
+        let Locked { rest, machine } = &mut *locked;
+        let plan = &self.limits.plan(rest);
+        // Again, by the limits of now.
+        let trip = plan.rules.judge(failures, &counts)?;
+        let change = machine.trip(plan, generation, now, hint, (trip, counts));
+        self.publish(machine, plan);
         change.inspect(|change| machine.log.write(*change))
     }
 
@@ -222,10 +251,12 @@ impl Shared {
         now: Tick,
         step: impl FnOnce(&mut Machine, &Plan) -> (T, Option<Change>),
     ) -> (T, Changes) {
-        let mut machine = self.lock();
-        let expired = machine.expire(&self.plan, now).inspect(|change| machine.log.write(*change));
-        let (answer, change) = step(&mut machine, &self.plan);
-        self.publish(&machine);
+        let mut locked = self.lock();
+        let Locked { rest, machine } = &mut *locked;
+        let plan = &self.limits.plan(rest);
+        let expired = machine.expire(plan, now).inspect(|change| machine.log.write(*change));
+        let (answer, change) = step(machine, plan);
+        self.publish(machine, plan);
         (answer, [expired, change.inspect(|change| machine.log.write(*change))])
     }
 
@@ -238,13 +269,13 @@ impl Shared {
     }
 
     pub(super) fn state(&self) -> State {
-        self.lock().state()
+        self.lock().machine.state()
     }
 
     /// Lets the others know what the machine is; the lock is held.
-    fn publish(&self, machine: &Machine) {
+    fn publish(&self, machine: &Machine, plan: &Plan) {
         let Words { control, until, cause, .. } = &self.words;
-        let next = machine.control(&self.plan);
+        let next = machine.control(plan);
         let before = Control(control.load(Ordering::Relaxed));
         if next == before {
             return;
@@ -261,8 +292,8 @@ impl Shared {
         control.store(next.0, Ordering::Release);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Machine> {
+    fn lock(&self) -> MutexGuard<'_, Locked> {
         // Nothing under the lock can panic half-way through a step: no user code runs there.
-        self.machine.lock().unwrap_or_else(PoisonError::into_inner)
+        self.locked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

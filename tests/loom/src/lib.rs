@@ -18,6 +18,19 @@ mod breaker;
 mod budget;
 mod stand_in;
 
+mod config {
+    use std::fmt;
+
+    #[derive(Debug)]
+    pub(crate) struct ConfigError;
+
+    impl ConfigError {
+        pub(crate) fn new(_: &'static str, _: &'static str, _: impl fmt::Display) -> Self {
+            Self
+        }
+    }
+}
+
 mod outcome {
     pub(crate) use portcullis::outcome::Outcome;
 }

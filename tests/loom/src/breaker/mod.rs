@@ -6,6 +6,8 @@ mod bell;
 mod cause;
 #[path = "../../../../src/breaker/half_open.rs"]
 mod half_open;
+#[path = "../../../../src/breaker/limits.rs"]
+mod limits;
 #[path = "../../../../src/breaker/log.rs"]
 mod log;
 #[path = "../../../../src/breaker/machine.rs"]

@@ -39,14 +39,17 @@ fn rules() -> Rules {
 }
 
 fn circuit(rules: Rules) -> Arc<Shared> {
-    let plan = Plan {
+    Arc::new(Shared::new(plan(rules), 2))
+}
+
+const fn plan(rules: Rules) -> Plan {
+    Plan {
         rules,
         window: Length::Time(Duration::from_nanos(2 * BUCKET)),
         slow_call: u64::MAX,
         opening: Opening { first: OPEN_FOR, growth: 1.0, longest: OPEN_FOR, jitter: 0.0, hint_max: 0, random: || 0.0 },
         half_open: HalfOpen::permits(1).timeout(Duration::from_nanos(HALF_OPEN_TIMEOUT)),
-    };
-    Arc::new(Shared::new(plan, 2))
+    }
 }
 
 const fn at(bucket: u64) -> Tick {
@@ -281,7 +284,7 @@ fn a_dropped_probe_and_the_end_of_its_period_agree() {
         let generation = admit(&shared, at(10)).unwrap();
         two(&shared, move |number, shared| {
             if number == 0 {
-                let call = shared.plan().call(Ending::Dropped, 0);
+                let call = Ending::Dropped.call(0, u64::MAX);
                 shared.step(at(20), |machine, plan| ((), machine.settle(plan, generation, call, None, at(20))));
             } else {
                 let _ = admit(shared, at(110));
@@ -368,5 +371,39 @@ fn two_who_listen_first_hear_the_same_bell() {
         let heard = listeners.map(|listener| listener.join().unwrap());
         bell.ring();
         assert!(heard.iter().all(|heard| heard.is_heard()));
+    });
+}
+
+#[test]
+fn limits_that_change_are_those_that_the_next_outcome_is_judged_by() {
+    search("changed limits against outcome", || {
+        let shared = circuit(Rules { failures: NonZero::new(100), ..rules() });
+        two(&shared, |number, shared| {
+            if number == 0 {
+                shared.reconfigure(plan(Rules { failures: NonZero::new(1), ..rules() }), at(0)).unwrap();
+            } else {
+                settle(shared, 0, 0, FAILED, at(0));
+            }
+        });
+        settle(&shared, 0, admit(&shared, at(0)).unwrap_or(0), OK, at(0));
+        assert_eq!(snapshot(&shared, at(0)).state, State::Open, "one failure is enough by now");
+    });
+}
+
+#[test]
+fn nothing_opens_by_limits_that_never_were() {
+    search("old and new limits together", || {
+        // Two of two calls failed: too few for the first plan, and for the second no rate is too high.
+        let shared = circuit(Rules { failure_rate: Rate::new(0.5), minimum_calls: 3, ..rules() });
+        settle(&shared, 0, 0, FAILED, at(0));
+        two(&shared, |number, shared| {
+            if number == 0 {
+                let rules = Rules { failures: NonZero::new(9), minimum_calls: 1, ..rules() };
+                shared.reconfigure(plan(rules), at(0)).unwrap();
+            } else {
+                settle(shared, 0, 0, FAILED, at(0));
+            }
+        });
+        assert_eq!(snapshot(&shared, at(0)).state, State::Closed);
     });
 }
