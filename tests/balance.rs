@@ -35,7 +35,7 @@ fn two_failures() -> CircuitBuilder {
         .clock(Clock::tokio())
 }
 
-type Gated = CircuitBreaker<BoxCloneService<(), &'static str, &'static str>, Results>;
+type Gated = CircuitBreaker<BoxCloneService<(), &'static str, &'static str>, Results, true>;
 
 struct Endpoint {
     circuit: Circuit,

@@ -26,16 +26,16 @@ use crate::outcome::{Classify, Outcome};
 /// Counts a response once its body has ended; made by [`CircuitBreakerLayer::until_body_end`].
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct BodyBreakerLayer<C>(CircuitBreakerLayer<C>);
+pub struct BodyBreakerLayer<C, const GATED: bool = false>(CircuitBreakerLayer<C, GATED>);
 
-impl<C> BodyBreakerLayer<C> {
-    pub(super) const fn new(layer: CircuitBreakerLayer<C>) -> Self {
+impl<C, const GATED: bool> BodyBreakerLayer<C, GATED> {
+    pub(super) const fn new(layer: CircuitBreakerLayer<C, GATED>) -> Self {
         Self(layer)
     }
 }
 
-impl<S, C: Clone> Layer<S> for BodyBreakerLayer<C> {
-    type Service = BodyBreaker<S, C>;
+impl<S, C: Clone, const GATED: bool> Layer<S> for BodyBreakerLayer<C, GATED> {
+    type Service = BodyBreaker<S, C, GATED>;
 
     fn layer(&self, inner: S) -> Self::Service {
         BodyBreaker(self.0.layer(inner))
@@ -43,28 +43,28 @@ impl<S, C: Clone> Layer<S> for BodyBreakerLayer<C> {
 }
 
 /// A service behind a [`Circuit`] that counts a response once its body has ended; made by a [`BodyBreakerLayer`].
-pub struct BodyBreaker<S, C>(CircuitBreaker<S, C>);
+pub struct BodyBreaker<S, C, const GATED: bool = false>(CircuitBreaker<S, C, GATED>);
 
-impl<S, C> BodyBreaker<S, C> {
+impl<S, C, const GATED: bool> BodyBreaker<S, C, GATED> {
     /// The circuit.
     pub const fn circuit(&self) -> &Circuit {
         self.0.circuit()
     }
 }
 
-impl<S: Clone, C: Clone> Clone for BodyBreaker<S, C> {
+impl<S: Clone, C: Clone, const GATED: bool> Clone for BodyBreaker<S, C, GATED> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<S: fmt::Debug, C: fmt::Debug> fmt::Debug for BodyBreaker<S, C> {
+impl<S: fmt::Debug, C: fmt::Debug, const GATED: bool> fmt::Debug for BodyBreaker<S, C, GATED> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("BodyBreaker").field(&self.0).finish()
     }
 }
 
-impl<S, C, Req, B> Service<Req> for BodyBreaker<S, C>
+impl<S, C, Req, B, const GATED: bool> Service<Req> for BodyBreaker<S, C, GATED>
 where
     S: Service<Req, Response = Response<B>>,
     C: Classify<Response<B>, S::Error> + Clone,

@@ -27,10 +27,9 @@ use crate::outcome::{Http, Results};
 /// ```
 #[derive(Clone, Debug)]
 #[must_use]
-pub struct CircuitBreakerLayer<C = Results> {
+pub struct CircuitBreakerLayer<C = Results, const GATED: bool = false> {
     circuit: Circuit,
     classify: C,
-    gated: bool,
 }
 
 impl CircuitBreakerLayer {
@@ -38,22 +37,22 @@ impl CircuitBreakerLayer {
     ///
     /// Over HTTP this takes a `500` for a success: see [`http`](Self::http).
     pub const fn new(circuit: Circuit) -> Self {
-        Self { circuit, classify: Results, gated: false }
+        Self { circuit, classify: Results }
     }
 }
 
 impl CircuitBreakerLayer<Http> {
     /// Counts HTTP responses by the table of [`Http`], and `Err` as a failure.
     pub const fn http(circuit: Circuit) -> Self {
-        Self { circuit, classify: Http, gated: false }
+        Self { circuit, classify: Http }
     }
 }
 
-impl<C> CircuitBreakerLayer<C> {
+impl<C, const GATED: bool> CircuitBreakerLayer<C, GATED> {
     /// Counts as `classify` says: a [`Classify`](crate::outcome::Classify), or a closure
     /// `Fn(Result<&Response, &Error>) -> Outcome`.
-    pub fn classify<D>(self, classify: D) -> CircuitBreakerLayer<D> {
-        CircuitBreakerLayer { circuit: self.circuit, classify, gated: self.gated }
+    pub fn classify<D>(self, classify: D) -> CircuitBreakerLayer<D, GATED> {
+        CircuitBreakerLayer { circuit: self.circuit, classify }
     }
 
     /// Counts a response once its body has ended, so that a stream that breaks off is a failure.
@@ -88,7 +87,7 @@ impl<C> CircuitBreakerLayer<C> {
     /// # Ok::<(), portcullis::ConfigError>(())
     /// # }).unwrap();
     /// ```
-    pub const fn until_body_end(self) -> BodyBreakerLayer<C> {
+    pub const fn until_body_end(self) -> BodyBreakerLayer<C, GATED> {
         BodyBreakerLayer::new(self)
     }
 
@@ -128,16 +127,15 @@ impl<C> CircuitBreakerLayer<C> {
     /// assert!(refused <= 1, "then its circuit was open, and it was not asked");
     /// # });
     /// ```
-    pub const fn gated(mut self) -> Self {
-        self.gated = true;
-        self
+    pub fn gated(self) -> CircuitBreakerLayer<C, true> {
+        CircuitBreakerLayer { circuit: self.circuit, classify: self.classify }
     }
 }
 
-impl<S, C: Clone> Layer<S> for CircuitBreakerLayer<C> {
-    type Service = CircuitBreaker<S, C>;
+impl<S, C: Clone, const GATED: bool> Layer<S> for CircuitBreakerLayer<C, GATED> {
+    type Service = CircuitBreaker<S, C, GATED>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        CircuitBreaker::new(inner, self.circuit.clone(), self.classify.clone(), self.gated)
+        CircuitBreaker::new(inner, self.circuit.clone(), self.classify.clone())
     }
 }

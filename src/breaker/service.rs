@@ -32,14 +32,12 @@ use crate::{
 /// A service that was polled ready and is then rejected, because the circuit opened in between, keeps what the inner service
 /// reserved for it until it is polled again, called or dropped. So a limit on concurrency belongs outside the breaker, or
 /// below it with clones that are dropped after the call.
-pub struct CircuitBreaker<S, C> {
+pub struct CircuitBreaker<S, C, const GATED: bool = false> {
     inner: S,
     circuit: Circuit,
     classify: C,
     /// Whether the inner service was polled ready by this instance, and not called since.
     ready: bool,
-    /// Whether it is not ready while the circuit would reject.
-    gated: bool,
     /// The circuit's next change, while the inner service is not ready: waiting for that one may be in vain. While the gate is
     /// shut, also the time when it opens.
     changed: Option<Changed>,
@@ -47,14 +45,35 @@ pub struct CircuitBreaker<S, C> {
 
 type Changed = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
-impl<S, C> CircuitBreaker<S, C> {
-    pub(super) const fn new(inner: S, circuit: Circuit, classify: C, gated: bool) -> Self {
-        Self { inner, circuit, classify, ready: false, gated, changed: None }
+impl<S, C, const GATED: bool> CircuitBreaker<S, C, GATED> {
+    pub(super) const fn new(inner: S, circuit: Circuit, classify: C) -> Self {
+        Self { inner, circuit, classify, ready: false, changed: None }
     }
 
     /// The circuit.
     pub const fn circuit(&self) -> &Circuit {
         &self.circuit
+    }
+
+    /// Resolves when the gate may have opened: when the circuit's state changes, or when it may let calls through by the time.
+    #[cold]
+    fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let changed = match &mut self.changed {
+            Some(changed) => changed,
+            None => {
+                let changed = self.circuit.changed();
+                let changed: Changed = match self.circuit.core().standing() {
+                    (_, Some(left)) => Box::pin(async move { drop(timeout(left, changed).await) }),
+                    _ => Box::pin(changed),
+                };
+                // The state is read again, since it may have changed before anybody listened.
+                self.changed = Some(changed);
+                return Poll::Ready(());
+            }
+        };
+        ready!(changed.as_mut().poll(cx));
+        self.changed = None;
+        Poll::Ready(())
     }
 
     /// Takes a permit and makes the call, or tells why not; either becomes the same future, in its place.
@@ -86,65 +105,14 @@ impl<S, C> CircuitBreaker<S, C> {
     }
 }
 
-impl<S, C> CircuitBreaker<S, C> {
-    /// What the inner service's answer makes of this one's readiness.
-    #[inline]
-    fn polled<E>(&mut self, ready: Result<(), E>) -> Result<(), BreakerError<E>> {
-        self.changed = None;
-        self.ready = ready.is_ok();
-        ready.map_err(|error| {
-            if let Ok(permit) = self.circuit.acquire() {
-                permit.failure();
-            }
-            BreakerError::Inner(error)
-        })
-    }
-
-    /// Goes on where the circuit would reject (it is `shut`), or where the inner service was not ready.
-    #[cold]
-    fn poll_unready<Req>(&mut self, cx: &mut Context<'_>, mut shut: bool) -> Poll<Result<(), BreakerError<S::Error>>>
-    where
-        S: Service<Req>,
-    {
-        loop {
-            if shut && !self.gated {
-                self.changed = None;
-                return Poll::Ready(Ok(()));
-            }
-            match &mut self.changed {
-                // Once a change would be heard, the state is read again, so that none is missed.
-                None => self.changed = Some(next_change(&self.circuit, shut)),
-                Some(changed) => {
-                    ready!(changed.as_mut().poll(cx));
-                    self.changed = None;
-                }
-            }
-            shut = self.circuit.core().would_reject();
-            if !shut && let Poll::Ready(ready) = self.inner.poll_ready(cx) {
-                return Poll::Ready(self.polled(ready));
-            }
-        }
-    }
-}
-
-/// Resolves when the circuit's state changes, and where it is `shut` also when it may let calls through by the time.
-#[cold]
-fn next_change(circuit: &Circuit, shut: bool) -> Changed {
-    let changed = circuit.changed();
-    match circuit.core().standing() {
-        (_, Some(left)) if shut => Box::pin(async move { drop(timeout(left, changed).await) }),
-        _ => Box::pin(changed),
-    }
-}
-
 /// Readiness is not cloned with the service.
-impl<S: Clone, C: Clone> Clone for CircuitBreaker<S, C> {
+impl<S: Clone, C: Clone, const GATED: bool> Clone for CircuitBreaker<S, C, GATED> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), self.circuit.clone(), self.classify.clone(), self.gated)
+        Self::new(self.inner.clone(), self.circuit.clone(), self.classify.clone())
     }
 }
 
-impl<S, C, Req> Service<Req> for CircuitBreaker<S, C>
+impl<S, C, Req, const GATED: bool> Service<Req> for CircuitBreaker<S, C, GATED>
 where
     S: Service<Req>,
     C: Classify<S::Response, S::Error> + Clone,
@@ -156,11 +124,33 @@ where
     #[inline]
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.ready = false;
-        let shut = self.circuit.core().would_reject();
-        if !shut && let Poll::Ready(ready) = self.inner.poll_ready(cx) {
-            return Poll::Ready(self.polled(ready));
+        loop {
+            if self.circuit.core().would_reject() {
+                if GATED {
+                    ready!(self.poll_gate(cx));
+                    continue;
+                }
+                self.changed = None;
+                return Poll::Ready(Ok(()));
+            }
+            if let Poll::Ready(ready) = self.inner.poll_ready(cx) {
+                self.changed = None;
+                self.ready = ready.is_ok();
+                return Poll::Ready(ready.map_err(|error| {
+                    if let Ok(permit) = self.circuit.acquire() {
+                        permit.failure();
+                    }
+                    BreakerError::Inner(error)
+                }));
+            }
+            // Once a change would be heard, the state is read again, so that none is missed.
+            let Some(changed) = &mut self.changed else {
+                self.changed = Some(Box::pin(self.circuit.changed()));
+                continue;
+            };
+            ready!(changed.as_mut().poll(cx));
+            self.changed = None;
         }
-        self.poll_unready(cx, shut)
     }
 
     #[inline]
@@ -169,7 +159,7 @@ where
     }
 }
 
-impl<S: fmt::Debug, C: fmt::Debug> fmt::Debug for CircuitBreaker<S, C> {
+impl<S: fmt::Debug, C: fmt::Debug, const GATED: bool> fmt::Debug for CircuitBreaker<S, C, GATED> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CircuitBreaker")
             .field("inner", &self.inner)
