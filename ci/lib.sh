@@ -1,0 +1,45 @@
+# What the checks of this directory share. Each is a script of its own, to be run from anywhere:
+#
+#     ci/lint.sh
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+# Prints a command, and runs it.
+run() {
+    printf '\n$ %s\n' "$*"
+    "$@"
+}
+
+# Says that a part of a check was not run, and why. `.ci/run` says all of it again at its end.
+not_run() {
+    printf '\nnot run: %s\n' "$*"
+    if [ -n "${NOT_RUN:-}" ]; then
+        printf '%s\n' "$*" >>"$NOT_RUN"
+    fi
+}
+
+# Makes sure of a command, from the system's package of the second name.
+need() {
+    local as=()
+    command -v "$1" >/dev/null && return
+    [ "$(id -u)" = 0 ] || as=(sudo)
+    run "${as[@]}" apt-get update -q
+    run "${as[@]}" apt-get install -qy "$2"
+}
+
+# Makes sure of cargo's subcommand of that name, built within ten minutes unless another limit is said, and says whether it is there.
+# In a directory of its own: what is built for the crate may be of another toolchain, or with other flags.
+cargo_tool() {
+    cargo "$1" --version >/dev/null 2>&1 ||
+        run env -u CARGO_TARGET_DIR -u RUSTFLAGS timeout "${2:-600}" cargo install --locked "cargo-$1"
+}
+
+# Makes sure of a nightly toolchain with that component, or without any, and says whether it is there.
+nightly() {
+    if [ -z "${1:-}" ]; then
+        cargo +nightly --version >/dev/null 2>&1 || run rustup toolchain install nightly --profile minimal
+    else
+        rustup component list --toolchain nightly --installed 2>/dev/null | grep -q "^$1" ||
+            run rustup toolchain install nightly --profile minimal --component "$1"
+    fi
+}

@@ -1,0 +1,5 @@
+#!/usr/bin/env bash
+# What the README tells a newcomer to type. It builds the gateway, and runs it as a process.
+. "$(dirname "$0")/lib.sh"
+
+run cargo test --locked
