@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The library with no feature, with each alone and with each alone: as Cargo.toml lists them.
+# The library with no feature, with each alone, with each two, and with all: as Cargo.toml lists them.
 . "$(dirname "$0")/lib.sh"
 
 need jq jq
@@ -15,3 +15,9 @@ lint
 for feature in "${features[@]}"; do
     lint --features "$feature"
 done
+for ((one = 0; one < ${#features[@]}; one++)); do
+    for ((other = one + 1; other < ${#features[@]}; other++)); do
+        lint --features "${features[one]},${features[other]}"
+    done
+done
+lint --all-features
