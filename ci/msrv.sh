@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The declared rust-version, for the library alone: no dependency of it asks for a newer one, and (clippy's incompatible_msrv, in
-# lint.sh) nor does the code. Where that toolchain is installed, it builds.
+# lint.sh) nor does the code. Where that toolchain is there or can be had, it builds.
 . "$(dirname "$0")/lib.sh"
 
 need jq jq
@@ -17,8 +17,9 @@ newer=$(cargo metadata --locked --all-features --format-version 1 | jq -r --arg 
 printf '%s\n' "${newer:-none}"
 [ -z "$newer" ]
 
-if cargo "+$declared" --version >/dev/null 2>&1; then
+if cargo "+$declared" --version >/dev/null 2>&1 || run rustup toolchain install "$declared" --profile minimal; then
     run cargo "+$declared" check --locked --lib --all-features
+    run cargo "+$declared" check --locked --lib --no-default-features
 else
-    not_run "Rust $declared, which is declared: its toolchain is not installed"
+    not_run "Rust $declared, which is declared: its toolchain is not to be had"
 fi
