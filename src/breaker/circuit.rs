@@ -9,9 +9,9 @@ use std::{
 use super::{
     core::Core,
     error::{BreakerError, Rejected},
-    machine::ByHand,
     name::Name,
     permit::{OnPanic, Permit},
+    phase::ByHand,
     plan::Ending,
     settings::CircuitBuilder,
     snapshot::{Snapshot, State},

@@ -6,8 +6,9 @@ use super::{
     bell::Bell,
     error::Rejected,
     log::Reader,
-    machine::{ByHand, Machine},
+    machine::Machine,
     name::Name,
+    phase::ByHand,
     plan::{Ending, Plan},
     shared::{Changes, Counted, Shared},
     snapshot::{Snapshot, State},
@@ -87,7 +88,7 @@ impl Core {
         if self.shared.would_refuse(control, now) {
             return true;
         }
-        self.step(now, |machine, plan| (!machine.would_admit(plan, now), None))
+        self.step(now, |machine, plan| (!machine.phase().would_admit(plan, now), None))
     }
 
     /// The rejection of a call that may not be made although no permit was refused.
@@ -135,9 +136,9 @@ impl Core {
         let now = self.clock.now();
         let has_place_again = self.step(now, |machine, plan| {
             let call = ending.call(now.nanos_since(started), plan.slow_call);
-            let was_full = machine.is_full(plan);
+            let was_full = machine.phase().is_full(plan);
             let change = machine.settle(plan, generation, call, hint, now);
-            (was_full && change.is_none() && !machine.is_full(plan), change)
+            (was_full && change.is_none() && !machine.phase().is_full(plan), change)
         });
         // No change of state, and yet somebody may wait for it.
         if has_place_again {
@@ -193,7 +194,7 @@ impl Core {
     /// The state, and how long it lasts at most, where that is limited.
     pub(super) fn standing(&self) -> (State, Option<Duration>) {
         let now = self.clock.now();
-        let (state, until) = self.step(now, |machine, _| ((machine.state(), machine.until()), None));
+        let (state, until) = self.step(now, |machine, _| ((machine.phase().state(), machine.phase().until()), None));
         let left = matches!(state, State::Open | State::HalfOpen).then(|| self.waiting(until.nanos_since(now)));
         (state, left.map(Duration::from_nanos))
     }

@@ -8,44 +8,16 @@ use std::time::Duration;
 use super::{
     cause::Cause,
     log::Log,
+    phase::{ByHand, Phase},
     plan::Plan,
     probes::{Probes, Verdict},
     rules::Trip,
     snapshot::{Snapshot, State},
     told::{Change, Refusal},
     window::{Call, Counts, Window},
-    word::{Control, Gate},
+    word::Control,
 };
 use crate::time::{Tick, nanos};
-
-#[derive(Clone, Copy, Debug)]
-enum Phase {
-    Closed,
-    /// `counts` are those of the moment it opened.
-    Open {
-        until: Tick,
-        counts: Counts,
-    },
-    HalfOpen {
-        until: Tick,
-        probes: Probes,
-    },
-    ForcedOpen,
-    Disabled,
-    /// `noted` once a rule was broken: it is told once.
-    Observing {
-        noted: bool,
-    },
-}
-
-/// A state that is set by hand.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum ByHand {
-    Closed,
-    ForcedOpen,
-    Disabled,
-    Observing,
-}
 
 /// What a closed circuit counts under the lock.
 #[derive(Debug)]
@@ -99,44 +71,16 @@ impl Machine {
 
     /// What threads read without the lock.
     pub(super) fn control(&self, plan: &Plan) -> Control {
-        let gate = match self.phase {
-            Phase::Closed | Phase::Observing { noted: false } => Gate::Counting,
-            Phase::Observing { noted: true } => Gate::Noted,
-            Phase::Disabled => Gate::Uncounted,
-            Phase::ForcedOpen => Gate::Shut,
-            Phase::Open { .. } => Gate::Open,
-            Phase::HalfOpen { probes, .. } if probes.has_place(&plan.half_open) => Gate::Ask,
-            Phase::HalfOpen { .. } => Gate::Full,
-        };
-        Control::new(self.generation, gate)
+        Control::new(self.generation, self.phase.gate(plan))
     }
 
-    /// Whether it is half-open with all places taken.
-    pub(super) fn is_full(&self, plan: &Plan) -> bool {
-        matches!(self.phase, Phase::HalfOpen { probes, .. } if !probes.has_place(&plan.half_open))
-    }
-
-    /// The moment until which the state stays what it is unless an outcome changes it.
-    pub(super) const fn until(&self) -> Tick {
-        match self.phase {
-            Phase::Open { until, .. } | Phase::HalfOpen { until, .. } => until,
-            _ => Tick::from_nanos(u64::MAX),
-        }
-    }
-
-    /// Whether a call at `now` would be let through.
-    pub(super) fn would_admit(&self, plan: &Plan, now: Tick) -> bool {
-        match self.phase {
-            Phase::Closed | Phase::Disabled | Phase::Observing { .. } => true,
-            Phase::ForcedOpen => false,
-            Phase::Open { until, .. } => now >= until,
-            Phase::HalfOpen { probes, .. } => probes.has_place(&plan.half_open),
-        }
+    pub(super) const fn phase(&self) -> &Phase {
+        &self.phase
     }
 
     /// Asks for admission; the answer is the generation that the call belongs to. Open ⇒ half-open happens here.
     pub(super) fn admit(&mut self, plan: &Plan, now: Tick) -> (Result<u64, Refusal>, Option<Change>) {
-        if !self.would_admit(plan, now) {
+        if !self.phase.would_admit(plan, now) {
             return (Err(self.refusal(plan, now)), None);
         }
         let change = match &mut self.phase {
@@ -158,7 +102,7 @@ impl Machine {
     pub(super) fn refusal(&self, plan: &Plan, now: Tick) -> Refusal {
         let wait = match self.phase {
             Phase::Open { until, .. } => until.as_nanos().saturating_sub(now.as_nanos()),
-            _ if self.would_admit(plan, now) => 0,
+            _ if self.phase.would_admit(plan, now) => 0,
             _ => Refusal::UNKNOWN,
         };
         Refusal { cause: self.tripped, wait }
@@ -258,12 +202,7 @@ impl Machine {
 
     /// Any ⇒ the state that is set by hand.
     pub(super) fn set(&mut self, state: ByHand) -> Option<Change> {
-        let change = self.enter_anew(match state {
-            ByHand::Closed => Phase::Closed,
-            ByHand::ForcedOpen => Phase::ForcedOpen,
-            ByHand::Disabled => Phase::Disabled,
-            ByHand::Observing => Phase::Observing { noted: false },
-        });
+        let change = self.enter_anew(state.into());
         (change.from != change.to).then_some(change)
     }
 
@@ -288,32 +227,14 @@ impl Machine {
     }
 
     fn enter(&mut self, phase: Phase) -> Change {
-        let from = self.state();
+        let from = self.phase.state();
         self.phase = phase;
         self.generation += 1;
-        Change { from, to: self.state(), tripped: self.tripped.trip() }
+        Change { from, to: self.phase.state(), tripped: self.tripped.trip() }
     }
 
     pub(super) const fn tripped(&self) -> Cause {
         self.tripped
-    }
-
-    pub(super) const fn state(&self) -> State {
-        match self.phase {
-            Phase::Closed => State::Closed,
-            Phase::Open { .. } => State::Open,
-            Phase::HalfOpen { .. } => State::HalfOpen,
-            Phase::ForcedOpen => State::ForcedOpen,
-            Phase::Disabled => State::Disabled,
-            Phase::Observing { .. } => State::Observing,
-        }
-    }
-
-    fn retry_after(&self, now: Tick) -> Option<Duration> {
-        match self.phase {
-            Phase::Open { until, .. } => Some(until.since(now)),
-            _ => None,
-        }
     }
 
     /// `window` counts the calls of the generation that it is given, where the ledger does not.
@@ -325,12 +246,12 @@ impl Machine {
             _ => window(self.generation),
         };
         Snapshot {
-            state: self.state(),
+            state: self.phase.state(),
             calls: counts.calls,
             failures: counts.failures,
             slow: counts.slow,
             mean_latency: plan.rules.mean_latency.and_then(|_| counts.mean_latency()),
-            retry_after: self.retry_after(now),
+            retry_after: self.phase.retry_after(now),
             tripped: self.tripped.trip(),
             opened: self.opened,
         }

@@ -129,6 +129,7 @@ mod word; // several numbers in one
 mod sync; // atomics
 mod threads; // which stripe
 mod machine; // states and steps
+mod phase; // the states
 mod told; // what a step tells
 mod probes; // who went through half-open, and what became of them
 mod plan; // what it is told to do

@@ -269,7 +269,7 @@ impl Shared {
     }
 
     pub(super) fn state(&self) -> State {
-        self.lock().machine.state()
+        self.lock().machine.phase().state()
     }
 
     /// Lets the others know what the machine is; the lock is held.
@@ -283,7 +283,7 @@ impl Shared {
         if next.generation() != before.generation() && !matches!(next.gate(), Gate::Counting | Gate::Uncounted) {
             // Whoever reads a word that follows finds that this generation has begun.
             control.store(Control::new(next.generation(), Gate::Ask).0, Ordering::Release);
-            until.store(machine.until().as_nanos(), Ordering::Release);
+            until.store(machine.phase().until().as_nanos(), Ordering::Release);
             for (word, figure) in cause.iter().zip(machine.tripped().0) {
                 word.store(figure, Ordering::Release);
             }

@@ -29,6 +29,8 @@ mod sync;
 mod window;
 #[path = "../../../../src/breaker/word.rs"]
 mod word;
+#[path = "../../../../src/breaker/phase.rs"]
+mod phase;
 #[path = "../../../../src/breaker/plan.rs"]
 mod plan;
 #[path = "../../../../src/breaker/probes.rs"]

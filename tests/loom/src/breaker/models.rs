@@ -7,8 +7,8 @@ use loom::{sync::Arc, thread};
 use super::{
     bell::Bell,
     half_open::HalfOpen,
-    machine::ByHand,
     opening::Opening,
+    phase::ByHand,
     plan::{Ending, Plan},
     rules::{Rate, Rules, Trip},
     shared::Shared,
