@@ -95,6 +95,8 @@ fn a_slice_of_a_large_buffer_does_not_keep_it() {
         (16 * KIB - 1, 400 * KIB, 64, 2 * 64 * 16 * KIB),
         // From here on one buffer for each 16 KiB: as many as the cap lets through.
         (16 * KIB, 64 * KIB, 64, 64 * 64 * KIB + 64 * KIB),
+        // The first of several keeps none.
+        (1, 400 * KIB, 2, 0),
         // One that is alone keeps one.
         (1, 400 * KIB, 1, 400 * KIB),
     ] {

@@ -273,6 +273,28 @@ async fn a_signed_id_is_what_a_message_is_known_by() {
     }
 }
 
+/// 64 KiB are hashed in a turn, whatever they are hashed for.
+#[tokio::test]
+async fn content_is_hashed_once_more_only_where_there_is_no_id() {
+    let content = Bytes::from(vec![7; 1 << 20]);
+    for (scheme, id, expected) in
+        [(Scheme::github(), None, 32..=33), (Scheme::standard_webhooks(), Some("webhook-id"), 16..=17)]
+    {
+        let mut request = Request::new(Full::new(content.clone()));
+        if let Some(id) = id {
+            request.headers_mut().insert(id, HeaderValue::from_static("msg_1"));
+        }
+        Signer::new(scheme.clone(), secret()).sign(request.headers_mut(), &content).unwrap();
+        let layer = SignatureLayer::new(scheme, secret()).refuse_replays(store());
+        let mut call = Box::pin(layer.layer(created(&Arc::default())).call(request));
+        let mut turns = 0;
+        while call.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+            turns += 1;
+        }
+        assert!(expected.contains(&turns), "{turns} turns");
+    }
+}
+
 #[tokio::test]
 async fn nothing_that_is_not_verified_reaches_the_store() {
     let store = store();
