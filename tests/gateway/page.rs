@@ -83,7 +83,7 @@ async fn events_tell_state_rates_queue_and_calls() {
     let setup = Setup::new(downstream.url()).set("RETRY_MAX_ATTEMPTS", "2").set("BREAKER_CONSECUTIVE_FAILURES", "2");
     let gateway = setup.start().await;
     let mut events = Events::open(&gateway).await;
-    let fresh = events.frame().await.unwrap();
+    let fresh = events.until("a sample", |frame| frame["history"][0][0] == "closed").await;
     let circuit = json!({
         "state": "closed", "failureRate": 0.0, "slowRate": 0.0, "calls": 0, "retryAfter": null, "tripped": null,
         "opened": 0, "lastTrip": null,
