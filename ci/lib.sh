@@ -27,19 +27,16 @@ need() {
     run "${as[@]}" apt-get install -qy "$2"
 }
 
-# Makes sure of cargo's subcommand of that name, built within ten minutes unless another limit is said, and says whether it is there.
-# In a directory of its own: what is built for the crate may be of another toolchain, or with other flags.
+# Makes sure of cargo's subcommand of that name, in that version where one is said, and says whether it is there. What takes longer than ten
+# minutes to build counts as not to be had. In a directory of its own: what is built for the crate may be of another toolchain.
 cargo_tool() {
-    cargo "$1" --version >/dev/null 2>&1 ||
-        run env -u CARGO_TARGET_DIR -u RUSTFLAGS timeout "${2:-600}" cargo install --locked "cargo-$1"
+    local version
+    version=$(cargo "$1" --version 2>/dev/null) && [[ "$version " == *" ${2:-}"* ]] ||
+        run env -u CARGO_TARGET_DIR -u RUSTFLAGS timeout 600 cargo install --locked "cargo-$1${2:+@$2}"
 }
 
 # Makes sure of a nightly toolchain with that component, or without any, and says whether it is there.
 nightly() {
-    if [ -z "${1:-}" ]; then
-        cargo +nightly --version >/dev/null 2>&1 || run rustup toolchain install nightly --profile minimal
-    else
-        rustup component list --toolchain nightly --installed 2>/dev/null | grep -q "^$1" ||
-            run rustup toolchain install nightly --profile minimal --component "$1"
-    fi
+    rustup component list --toolchain nightly --installed 2>/dev/null | grep -q "^${1:-rustc}-" ||
+        run rustup toolchain install nightly --profile minimal ${1:+--component "$1"}
 }
