@@ -35,8 +35,10 @@ cargo_tool() {
         run env -u CARGO_TARGET_DIR -u RUSTFLAGS timeout 600 cargo install --locked "cargo-$1${2:+@$2}"
 }
 
-# Makes sure of a nightly toolchain with that component, or without any, and says whether it is there.
+# Makes sure of a nightly toolchain with that component, and says whether it is there. One that is there already is left as old as it is,
+# unless it cannot have the component.
 nightly() {
-    rustup component list --toolchain nightly --installed 2>/dev/null | grep -q "^${1:-rustc}-" ||
-        run rustup toolchain install nightly --profile minimal ${1:+--component "$1"}
+    rustup component list --toolchain nightly --installed 2>/dev/null | grep -q "^$1-" ||
+        run rustup component add "$1" --toolchain nightly ||
+        run rustup toolchain install nightly --profile minimal --component "$1"
 }
