@@ -27,12 +27,12 @@ need() {
     run "${as[@]}" apt-get install -qy "$2"
 }
 
-# Makes sure of cargo's subcommand of that name, in that version where one is said, and says whether it is there. What takes longer than ten
+# Makes sure of cargo's subcommand of that name, in that version where one is said, and says whether it is there. What takes longer than five
 # minutes to build counts as not to be had. In a directory of its own: what is built for the crate may be of another toolchain.
 cargo_tool() {
     local version
     version=$(cargo "$1" --version 2>/dev/null) && [[ "$version " == *" ${2:-}"* ]] ||
-        run env -u CARGO_TARGET_DIR -u RUSTFLAGS timeout 600 cargo install --locked "cargo-$1${2:+@$2}"
+        run env -u CARGO_TARGET_DIR -u RUSTFLAGS timeout 300 cargo install --locked "cargo-$1${2:+@$2}"
 }
 
 # Makes sure of a nightly toolchain with that component, and says whether it is there. One that is there already is left as old as it is,
