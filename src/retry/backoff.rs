@@ -1,7 +1,10 @@
 //! How long to wait before a retry: pure arithmetic, with the randomness as an argument.
 
+mod compact; // the same in fewer words
+
 use std::{fmt, sync::Arc, time::Duration};
 
+pub(super) use self::compact::Compact;
 use crate::ConfigError;
 
 /// How long to wait before each retry.
@@ -23,7 +26,6 @@ pub struct Backoff {
     misused: Option<Misused>,
 }
 
-/// In a byte, since a policy is copied for each request.
 #[derive(Clone, Copy, Debug)]
 enum Misused {
     Factor,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Backoff, Budget, CopyWith, RetryPolicy, policy::Session, settings::Settings};
+use super::{Backoff, Budget, CopyWith, RetryPolicy, policy::Session, rules::Rules, settings::Choice};
 use crate::{ConfigError, outcome::Http, time::WallClock};
 
 /// The settings of a [`RetryPolicy`].
@@ -25,14 +25,14 @@ use crate::{ConfigError, outcome::Http, time::WallClock};
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct RetryPolicyBuilder<C = Http, P = Http> {
-    settings: Settings,
+    settings: Choice,
     classify: C,
     protocol: P,
 }
 
 impl<C, P> RetryPolicyBuilder<C, P> {
     pub(super) fn new(classify: C, protocol: P) -> Self {
-        let settings = Settings {
+        let settings = Choice {
             max_attempts: 3,
             backoff: Backoff::exponential(Duration::from_millis(100), Duration::from_secs(20)),
             deadline: None,
@@ -42,7 +42,7 @@ impl<C, P> RetryPolicyBuilder<C, P> {
             non_idempotent: false,
             budget: None,
             wall_clock: WallClock::system(),
-            random: rand::random::<f64>,
+            random: None,
         };
         Self { settings, classify, protocol }
     }
@@ -221,7 +221,7 @@ impl<C, P> RetryPolicyBuilder<C, P> {
 
     /// The source of randomness, which is called once for each retry and answers in `[0, 1]`; for tests.
     pub fn random(mut self, random: fn() -> f64) -> Self {
-        self.settings.random = random;
+        self.settings.random = Some(random);
         self
     }
 
@@ -232,23 +232,8 @@ impl<C, P> RetryPolicyBuilder<C, P> {
     /// If `max_attempts`, `deadline` or `attempt_timeout` is 0, or `factor` (at least 1) or `hint_jitter` (at least 0) is out of range or
     /// not finite, or where a backoff that is not exponential was given a factor or a jitter.
     pub fn build(self) -> Result<RetryPolicy<C, P>, ConfigError> {
-        let Settings { max_attempts, deadline, attempt_timeout, hint_jitter, ref backoff, .. } = self.settings;
-        if max_attempts == 0 {
-            return Err(ConfigError::new("max_attempts", "at least 1", max_attempts));
-        }
-        for (setting, span) in [("deadline", deadline), ("attempt_timeout", attempt_timeout)] {
-            if span == Some(Duration::ZERO) {
-                return Err(ConfigError::new(setting, "longer than nothing", "0s"));
-            }
-        }
-        if !(hint_jitter.is_finite() && hint_jitter >= 0.0) {
-            return Err(ConfigError::new("hint_jitter", "a finite number of at least 0", hint_jitter));
-        }
-        backoff.validate()?;
         Ok(RetryPolicy {
-            settings: self.settings,
-            classify: self.classify,
-            protocol: self.protocol,
+            rules: Rules { settings: self.settings.settle()?, classify: self.classify, protocol: self.protocol },
             session: Session::default(),
         })
     }

@@ -10,7 +10,10 @@ use std::{
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use super::{CopyRequest, Protocol, RetryError, RetryPolicy, Stopped, Withdrawal, policy::Next};
+use super::{
+    CopyRequest, Protocol, RetryError, RetryPolicy, Stopped, Withdrawal,
+    policy::{Next, Verdict},
+};
 use crate::{
     outcome::Retryable,
     time::{Sleep, after, far, run_until},
@@ -26,8 +29,6 @@ pin_project! {
         pub(super) state: State<S::Future>,
         // What the next attempt needs; none where the running one is the last.
         pub(super) again: Option<Again<S, Req>>,
-        // What the budget gave for that attempt. Dropped before it is made, it goes back.
-        pub(super) taken: Option<Withdrawal>,
         // To the end of a wait, or to the moment at which what is under way is cut.
         #[pin]
         pub(super) timer: Option<Sleep>,
@@ -46,10 +47,9 @@ pin_project! {
     pub(super) enum State<F> {
         // An attempt is running.
         Calling { #[pin] future: F },
-        // Between attempts.
-        Waiting,
-        // The wait is over, and the service has to become ready.
-        Readying,
+        // Between attempts: a wait, and when that is over, until the service has become ready. What the budget gave for the next
+        // attempt goes back where this is dropped.
+        Between { waiting: bool, taken: Option<Withdrawal> },
         // The deadline had passed before the call.
         TooLate,
     }
@@ -69,26 +69,72 @@ where
 {
     type Output = Result<S::Response, RetryError<S::Error>>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    /// What most calls come to is small enough to be compiled into whoever polls.
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.as_mut().project();
+        let StateProj::Calling { future } = this.state.project() else { return self.go_on(cx, None) };
+        let ended = match future.poll(cx) {
+            Poll::Pending => Ended::Not,
+            Poll::Ready(result) => {
+                let verdict = this.policy.judge(result.as_ref());
+                match (result, verdict) {
+                    (Ok(mut response), Verdict::Success) => {
+                        this.policy.mark_response(&mut response, None);
+                        return Poll::Ready(Ok(response));
+                    }
+                    (result, verdict) => Ended::With(result, verdict),
+                }
+            }
+        };
+        self.go_on(cx, Some(ended))
+    }
+}
+
+/// What came of polling an attempt.
+enum Ended<Res, Err> {
+    Not,
+    With(Result<Res, Err>, Verdict),
+}
+
+impl<S, C, P, Req> ResponseFuture<S, C, P, Req>
+where
+    S: Service<Req>,
+    C: Retryable<S::Response, S::Error>,
+    P: Protocol<Req, S::Response> + CopyRequest<Req>,
+{
+    /// Does what is left to do, where `polled` is what has just come of polling the attempt that is running.
+    #[inline(never)]
+    fn go_on(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut polled: Option<Ended<S::Response, S::Error>>,
+    ) -> Poll<Result<S::Response, RetryError<S::Error>>> {
         let mut this = self.project();
         let mut at_once = 0;
         loop {
             match this.state.as_mut().project() {
                 StateProj::Calling { future } => {
-                    let result = match future.poll(cx) {
-                        Poll::Ready(result) => Some(result),
-                        Poll::Pending => {
+                    let ended = polled.take().unwrap_or_else(|| match future.poll(cx) {
+                        Poll::Ready(result) => {
+                            let verdict = this.policy.judge(result.as_ref());
+                            Ended::With(result, verdict)
+                        }
+                        Poll::Pending => Ended::Not,
+                    });
+                    let copy = this.again.as_ref().map(|again| &again.request);
+                    let (result, next) = match ended {
+                        Ended::With(result, verdict) => {
+                            let next = this.policy.next(result.as_ref(), verdict, copy);
+                            (Some(result), next)
+                        }
+                        Ended::Not => {
                             ready!(poll_timer(this.timer.as_mut(), cx));
-                            if this.policy.is_late() {
+                            if this.policy.session.is_late() {
                                 return Poll::Ready(Err(this.policy.cut()));
                             }
-                            None
+                            (None, this.policy.next_after_timeout(copy))
                         }
-                    };
-                    let copy = this.again.as_ref().map(|again| &again.request);
-                    let next = match &result {
-                        Some(result) => this.policy.next(result.as_ref(), copy),
-                        None => this.policy.next_after_timeout(copy),
                     };
                     match next {
                         Next::Finish(stopped) => {
@@ -98,13 +144,11 @@ where
                             });
                         }
                         Next::Retry { wait, taken } => {
-                            *this.taken = taken;
                             // What the attempt held is let go before the wait begins: its response, and its place.
-                            this.state.set(State::Readying);
+                            this.state.set(State::Between { waiting: !wait.is_zero(), taken });
                             drop(result);
                             if !wait.is_zero() {
                                 run_until(this.timer.as_mut(), Some(after(wait).unwrap_or_else(far)));
-                                this.state.set(State::Waiting);
                                 continue;
                             }
                             run_until(this.timer.as_mut(), this.policy.session.deadline);
@@ -117,36 +161,38 @@ where
                         }
                     }
                 }
-                StateProj::Waiting => {
-                    ready!(poll_timer(this.timer.as_mut(), cx));
-                    run_until(this.timer.as_mut(), this.policy.session.deadline);
-                    this.state.set(State::Readying);
-                }
-                StateProj::Readying => {
+                StateProj::Between { waiting, taken } => {
+                    if *waiting {
+                        ready!(poll_timer(this.timer.as_mut(), cx));
+                        run_until(this.timer.as_mut(), this.policy.session.deadline);
+                        *waiting = false;
+                    }
                     let again = this.again.as_mut().expect(AGAIN);
                     let readiness = match again.service.poll_ready(cx) {
                         Poll::Ready(readiness) => readiness,
                         Poll::Pending => {
                             ready!(poll_timer(this.timer.as_mut(), cx));
-                            *this.taken = None;
-                            return Poll::Ready(Err(this.policy.cut()));
+                            *taken = None;
+                            return Poll::Ready(Err(this.policy.too_late()));
                         }
                     };
                     if let Err(error) = readiness {
-                        *this.taken = None;
+                        *taken = None;
                         return Poll::Ready(this.policy.answer(Err(error), Some(Stopped::NotReady)));
                     }
                     // The task may have been woken late, or readiness may have come late: the timer would not know yet.
-                    if this.policy.is_late() {
-                        *this.taken = None;
-                        return Poll::Ready(Err(this.policy.cut()));
+                    if this.policy.session.is_late() {
+                        *taken = None;
+                        return Poll::Ready(Err(this.policy.too_late()));
                     }
                     let Again { mut service, mut request } = this.again.take().expect(AGAIN);
-                    if let Some(taken) = this.taken.take() {
+                    if let Some(taken) = taken.take() {
                         taken.spend();
                     }
-                    let until = this.policy.until();
-                    let copy = this.policy.send(&mut request, until);
+                    let RetryPolicy { rules, session } = this.policy;
+                    session.attempts = session.attempts.saturating_add(1);
+                    let until = rules.until(session.deadline);
+                    let copy = rules.send(&mut request, (session.attempts, session.history), until);
                     run_until(this.timer.as_mut(), until);
                     this.state.set(State::Calling { future: service.call(request) });
                     *this.again = copy.map(|request| Again { service, request });

@@ -9,29 +9,50 @@ use super::Cause;
 /// How many it remembers.
 const KEPT: usize = 8;
 
-/// The causes of the last retries, the earliest first, and then zeros.
+/// The causes of the last retries, the earliest first, and then zeros: the first four in one word, the others in the next.
+///
+/// Words are made and copied as such, where an array would be written as a whole and read in parts.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct History([u16; KEPT]);
+pub(super) struct History(u64, u64);
 
 impl History {
+    pub(super) const NONE: Self = Self(0, 0);
+
     /// Forgets the earliest where there is no place.
     pub(super) fn push(&mut self, cause: Cause) {
-        if self.0[KEPT - 1] != 0 {
-            self.0.rotate_left(1);
-            self.0[KEPT - 1] = 0;
+        let mut packed = self.packed();
+        if packed[KEPT - 1] != 0 {
+            packed.rotate_left(1);
+            packed[KEPT - 1] = 0;
         }
-        if let Some(free) = self.0.iter_mut().find(|word| **word == 0) {
+        if let Some(free) = packed.iter_mut().find(|packed| **packed == 0) {
             *free = pack(cause);
         }
+        let [a, b, c, d, e, f, g, h] = packed;
+        *self = Self(word([a, b, c, d]), word([e, f, g, h]));
+    }
+
+    fn packed(self) -> [u16; KEPT] {
+        let ([a, b, c, d], [e, f, g, h]) = (parts(self.0), parts(self.1));
+        [a, b, c, d, e, f, g, h]
     }
 
     pub(super) fn causes(self) -> impl DoubleEndedIterator<Item = Cause> + use<> {
-        self.0.into_iter().filter_map(unpack)
+        self.packed().into_iter().filter_map(unpack)
     }
 
     pub(super) fn last(self) -> Option<Cause> {
         self.causes().next_back()
     }
+}
+
+fn word(parts: [u16; 4]) -> u64 {
+    parts.into_iter().rev().fold(0, |word, part| word << 16 | u64::from(part))
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "a quarter of it")]
+fn parts(word: u64) -> [u16; 4] {
+    [0, 16, 32, 48].map(|from| (word >> from) as u16)
 }
 
 /// Statuses are from 100 to 999.

@@ -148,6 +148,8 @@ mod history; // what earlier attempts ended with
 mod deadline; // until when the caller waits
 mod builder; // what the user chooses
 mod settings; // what was chosen
+mod rules; // what goes before an attempt
+mod span; // a time in one word
 mod error; // what the caller is told
 mod tower; // the same for tower's own service
 

@@ -3,35 +3,48 @@
 use std::time::Duration;
 
 use super::{
-    Attempt, Attempts, Cause, CopyRequest, Deadline, Protocol, RetryError, RetryPolicyBuilder, Stopped, Withdrawal,
+    Attempts, Cause, Protocol, RetryError, RetryPolicyBuilder, Stopped, Withdrawal,
     error::Last,
     history::History,
-    settings::{MILLISECOND, Settings},
+    rules::{Rules, is_over},
+    settings::MILLISECOND,
+    span::Span,
 };
 use crate::{
     outcome::{Http, Outcome, Results, Retryable},
-    time::{Instant, after, can_be_waited_for, now},
+    time::{Instant, now},
     trace::{count, event},
 };
 
 /// What is tried again, how often and when: plain data, cheap to clone, and never changed by a call.
 #[derive(Clone, Debug)]
 pub struct RetryPolicy<C = Http, P = Http> {
-    pub(super) settings: Settings,
-    pub(super) classify: C,
-    pub(super) protocol: P,
+    pub(super) rules: Rules<C, P>,
     pub(super) session: Session,
 }
 
 /// How far one request has got. It stays blank in the policy that requests share; each works on a clone of its own.
+///
+/// In this order: bytes between fields that nothing is written to would be copied along with what is beside them, as one word
+/// that was written as two, which a processor takes its time for.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub(super) struct Session {
-    pub(super) attempts: u32,
-    backoff: Duration,
-    history: History,
-    /// Whether the budget knows of it.
-    counted: bool,
+    /// What was named last.
+    backoff: Span,
+    pub(super) history: History,
     pub(super) deadline: Option<Instant>,
+    pub(super) attempts: u32,
+}
+
+/// What a result says about trying again.
+#[derive(Clone, Copy)]
+pub(super) enum Verdict {
+    Success,
+    /// Not worth a retry.
+    Failure,
+    /// Worth a retry.
+    Retry,
 }
 
 /// What follows a finished attempt.
@@ -60,90 +73,58 @@ impl RetryPolicy<Results, Results> {
     }
 }
 
-impl<C: Clone, P: Clone> RetryPolicy<C, P> {
-    /// A clone to work on, for one request.
-    pub(super) fn fresh(&self) -> Self {
-        // The session of a policy that is shared is blank, and a blank one is cheaper to make than to copy.
-        Self {
-            settings: self.settings.clone(),
-            classify: self.classify.clone(),
-            protocol: self.protocol.clone(),
-            session: Session::default(),
-        }
-    }
-}
-
-impl<C, P> RetryPolicy<C, P> {
-    /// Starts the clock of one request; says whether there is any time.
-    pub(super) fn begin<Req, Res>(&mut self, request: &Req) -> bool
-    where
-        P: Protocol<Req, Res>,
-    {
-        let given = self.protocol.deadline(request).map(Deadline::moment).filter(can_be_waited_for);
-        self.session.deadline = earlier(self.settings.deadline.and_then(after), given);
-        given.is_none() || !self.is_late()
+impl Session {
+    /// One whose first attempt is being made.
+    #[inline]
+    pub(super) const fn begun(deadline: Option<Instant>) -> Self {
+        Self { attempts: 1, backoff: Span::NONE, history: History::NONE, deadline }
     }
 
     /// Whether the deadline has passed.
     pub(super) fn is_late(&self) -> bool {
-        self.session.deadline.is_some_and(|deadline| now() >= deadline)
+        is_over(self.deadline)
     }
+}
 
-    /// When an attempt that begins now is cut: at the deadline or before.
-    pub(super) fn until(&self) -> Option<Instant> {
-        earlier(self.settings.attempt_timeout.and_then(after), self.session.deadline)
-    }
-
-    /// Counts and marks an attempt that is about to be made, and keeps a copy where another could follow.
-    pub(super) fn send<Req, Res>(&mut self, request: &mut Req, until: Option<Instant>) -> Option<Req>
-    where
-        P: Protocol<Req, Res> + CopyRequest<Req>,
-    {
-        self.session.attempts = self.session.attempts.saturating_add(1);
-        // The copy is made before the marks, which are of this attempt alone.
-        let copy = self.copy(request);
-        self.mark_request(request, until);
-        copy
-    }
-
-    /// Tells the inner service which attempt it gets, and until when somebody waits for it.
-    pub(super) fn mark_request<Req, Res>(&self, request: &mut Req, until: Option<Instant>)
-    where
-        P: Protocol<Req, Res>,
-    {
-        let number = self.session.attempts.saturating_sub(1);
-        self.protocol.mark_request(request, Attempt::new(number, self.session.history));
-        if let Some(until) = until {
-            self.protocol.mark_deadline(request, Deadline::new(until));
-        }
-    }
-
-    /// A copy of what is about to be sent, unless it is the last attempt or must not be repeated.
-    pub(super) fn copy<Req, Res>(&self, request: &Req) -> Option<Req>
-    where
-        P: Protocol<Req, Res> + CopyRequest<Req>,
-    {
-        let another = self.session.attempts.max(1) < self.settings.max_attempts;
-        let repeatable = another && (self.settings.non_idempotent || self.protocol.is_idempotent(request));
-        if repeatable { self.protocol.copy(request) } else { None }
-    }
-
-    /// Judges a finished attempt; `copy` is the request to send again, if there is one.
-    pub(super) fn next<Req, Res, Err>(&mut self, result: Result<&Res, &Err>, copy: Option<&Req>) -> Next
+impl<C, P> RetryPolicy<C, P> {
+    /// Judges what an attempt ended with, and counts the request.
+    #[inline]
+    pub(super) fn judge<Res, Err>(&self, result: Result<&Res, &Err>) -> Verdict
     where
         C: Retryable<Res, Err>,
-        P: Protocol<Req, Res>,
     {
-        let retryable = self.classify.is_retryable(result);
+        let retryable = self.rules.classify.is_retryable(result);
         // A circuit's rejection is an error that is not worth a retry: it was never sent, and earns none.
         if retryable || result.is_ok() {
             self.count_request();
         }
-        if !retryable {
-            let failed = result.is_err() || self.classify.classify(result) != Outcome::Success;
-            return Next::Finish(failed.then_some(Stopped::NotRetryable));
+        if retryable {
+            Verdict::Retry
+        } else if result.is_err() || self.rules.classify.classify(result) != Outcome::Success {
+            Verdict::Failure
+        } else {
+            Verdict::Success
         }
-        let hint = |policy: &Self| policy.classify.retry_after(result, policy.settings.wall_clock.now());
+    }
+
+    /// What follows an attempt that ended with `result`, of which [`judge`](Self::judge) has said the verdict; `copy` is the
+    /// request to send again, if there is one.
+    pub(super) fn next<Req, Res, Err>(
+        &mut self,
+        result: Result<&Res, &Err>,
+        verdict: Verdict,
+        copy: Option<&Req>,
+    ) -> Next
+    where
+        C: Retryable<Res, Err>,
+        P: Protocol<Req, Res>,
+    {
+        match verdict {
+            Verdict::Success => return Next::Finish(None),
+            Verdict::Failure => return Next::Finish(Some(Stopped::NotRetryable)),
+            Verdict::Retry => {}
+        }
+        let hint = |policy: &Self| policy.rules.classify.retry_after(result, policy.rules.settings.date());
         let cause = |protocol: &P| result.map_or(Cause::Error, |response| protocol.cause(response));
         self.again(copy, hint, cause)
     }
@@ -167,24 +148,25 @@ impl<C, P> RetryPolicy<C, P> {
     where
         P: Protocol<Req, Res>,
     {
-        if self.session.attempts >= self.settings.max_attempts {
+        if self.session.attempts >= self.rules.settings.max_attempts() {
             return Next::Finish(Some(Stopped::Exhausted));
         }
         let Some(copy) = copy else { return Next::Finish(Some(Stopped::NotRepeatable)) };
-        let random = (self.settings.random)();
+        let random = self.rules.settings.random();
         // The growth goes on where a hint takes a wait's place.
-        self.session.backoff = self.settings.backoff.delay(self.session.attempts, self.session.backoff, random);
+        let backoff = self.rules.settings.delay(self.session.attempts, self.session.backoff.get(), random);
+        self.session.backoff = Span::new(backoff);
         let hint = hint(self);
         // A timer ends with the tick of a millisecond in which its time is over, so up to one later.
         let until = |at: Instant| at.saturating_duration_since(now()).saturating_sub(MILLISECOND);
         let left = self.session.deadline.map_or(Duration::MAX, until);
         // The budget is asked last: what is not going to be made costs nothing.
-        let wait = self.settings.wait(self.session.backoff, hint, left, random);
-        match wait.and_then(|wait| Ok((wait, self.settings.withdraw()?))) {
+        let wait = self.rules.settings.wait(backoff, hint, left, random);
+        match wait.and_then(|wait| Ok((wait, self.rules.settings.withdraw()?))) {
             // Only this comes later, since a yes ends what was sent before; where it is no, the budget gets back what it gave.
-            Ok(_) if !self.protocol.reclaim(copy) => Next::Finish(Some(Stopped::NotRepeatable)),
+            Ok(_) if !self.rules.protocol.reclaim(copy) => Next::Finish(Some(Stopped::NotRepeatable)),
             Ok((wait, taken)) => {
-                let cause = cause(&self.protocol);
+                let cause = cause(&self.rules.protocol);
                 event!(
                     DEBUG,
                     "retrying",
@@ -201,11 +183,10 @@ impl<C, P> RetryPolicy<C, P> {
     }
 
     /// Counts the request where there is a budget: once, when its first attempt has ended.
-    fn count_request(&mut self) {
-        if let Some(budget) = &self.settings.budget
-            && !self.session.counted
+    fn count_request(&self) {
+        if let Some(budget) = self.rules.settings.budget()
+            && self.session.attempts == 1
         {
-            self.session.counted = true;
             budget.record_request();
         }
     }
@@ -219,12 +200,12 @@ impl<C, P> RetryPolicy<C, P> {
     }
 
     /// The error of an attempt that the deadline cut.
-    pub(super) fn cut<Err>(&mut self) -> RetryError<Err> {
+    pub(super) fn cut<Err>(&self) -> RetryError<Err> {
         self.count_request();
         self.fail(Stopped::Deadline, Last::Deadline)
     }
 
-    /// The error of a call whose deadline had passed when it came: nothing was sent.
+    /// The error of a call whose deadline has passed while no attempt was running.
     pub(super) fn too_late<Err>(&self) -> RetryError<Err> {
         self.fail(Stopped::Deadline, Last::Deadline)
     }
@@ -244,7 +225,9 @@ impl<C, P> RetryPolicy<C, P> {
     where
         P: Protocol<Req, Res>,
     {
-        self.protocol.mark_response(response, Attempts::new(self.session.attempts, stopped, self.session.history));
+        self.rules
+            .protocol
+            .mark_response(response, Attempts::new(self.session.attempts, stopped, self.session.history));
     }
 
     /// The answer to the caller.
@@ -264,12 +247,5 @@ impl<C, P> RetryPolicy<C, P> {
             }
             Err(error) => Err(self.fail(stopped.unwrap_or(Stopped::NotRetryable), Last::Error(error))),
         }
-    }
-}
-
-fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }

@@ -9,6 +9,7 @@ use super::{
     error::Last,
     future::{Again, State},
     history::History,
+    policy::Session,
 };
 use crate::{
     outcome::{Http, Retryable},
@@ -29,6 +30,19 @@ impl<S, C, P> Retry<S, C, P> {
     }
 }
 
+impl<S: Clone, C: Clone, P: Clone> Retry<S, C, P> {
+    /// A call whose deadline had passed when it came.
+    #[cold]
+    fn too_late<Req>(&mut self) -> ResponseFuture<S, C, P, Req>
+    where
+        S: Service<Req>,
+    {
+        // The instance that was polled ready is let go, with the place that it may have been given.
+        self.inner = self.inner.clone();
+        ResponseFuture { state: State::TooLate, again: None, timer: None, policy: self.policy.clone() }
+    }
+}
+
 impl<S, C, P, Req> Service<Req> for Retry<S, C, P>
 where
     S: Service<Req> + Clone,
@@ -46,17 +60,23 @@ where
     }
 
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let mut policy = self.policy.fresh();
-        if !policy.begin(&request) {
-            // The instance that was polled ready is let go, with the place that it may have been given.
-            self.inner = self.inner.clone();
-            return ResponseFuture { state: State::TooLate, again: None, taken: None, timer: None, policy };
+        let rules = &self.policy.rules;
+        let (deadline, is_over) = rules.deadline(&request);
+        if is_over {
+            return self.too_late();
         }
-        let until = policy.until();
-        let copy = policy.send(&mut request, until);
+        let until = rules.until(deadline);
+        let copy = rules.send(&mut request, (1, History::default()), until);
         // This instance was polled ready, its clone was not: the first attempt is this one's.
-        let state = State::Calling { future: self.inner.call(request) };
+        let future = self.inner.call(request);
         let again = copy.map(|request| Again { service: self.inner.clone(), request });
-        ResponseFuture { state, again, taken: None, timer: until.map(sleep_until), policy }
+        // All of it is made where it stays: to make and then move it would cost more than all else that a success does. What
+        // cannot unwind is last, and so needs no place of its own meanwhile.
+        ResponseFuture {
+            again,
+            timer: until.map(sleep_until),
+            policy: RetryPolicy { rules: self.policy.rules.clone(), session: Session::begun(deadline) },
+            state: State::Calling { future },
+        }
     }
 }

@@ -8,7 +8,10 @@ use std::{
 
 use pin_project_lite::pin_project;
 
-use super::{CopyRequest, Protocol, RetryPolicy, Withdrawal, policy::Next};
+use super::{
+    CopyRequest, Protocol, RetryPolicy, Withdrawal,
+    policy::{Next, Session},
+};
 use crate::{
     outcome::Retryable,
     time::{Sleep, sleep},
@@ -33,10 +36,12 @@ where
 
     fn retry(&mut self, request: &mut Req, result: &mut Result<Res, Err>) -> Option<Wait> {
         self.session.attempts = self.session.attempts.max(1);
-        match self.next(result.as_ref(), Some(&*request)) {
+        let verdict = self.judge(result.as_ref());
+        match self.next(result.as_ref(), verdict, Some(&*request)) {
             Next::Retry { wait, taken } => {
                 self.session.attempts = self.session.attempts.saturating_add(1);
-                self.mark_request(request, self.session.deadline);
+                let Session { attempts, history, deadline, .. } = self.session;
+                self.rules.mark_request(request, (attempts, history), deadline);
                 Some(Wait { sleep: (!wait.is_zero()).then(|| sleep(wait)), taken })
             }
             Next::Finish(stopped) => {
@@ -52,9 +57,9 @@ where
     fn clone_request(&mut self, request: &Req) -> Option<Req> {
         // The policy that all requests share is asked first, and is cloned for this request then.
         if self.session.attempts == 0 {
-            self.begin(request);
+            (self.session.deadline, _) = self.rules.deadline(request);
         }
-        self.copy(request)
+        self.rules.copy(request, self.session.attempts)
     }
 }
 

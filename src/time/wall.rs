@@ -48,6 +48,11 @@ impl WallClock {
         Self(Source::System)
     }
 
+    #[cfg(feature = "retry")]
+    pub(crate) const fn is_system(&self) -> bool {
+        matches!(self.0, Source::System)
+    }
+
     #[cfg(any(test, feature = "test-util"))]
     pub(super) const fn manual(clock: ManualWallClock) -> Self {
         Self(Source::Manual(clock))
