@@ -14,6 +14,9 @@ use super::{
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
+/// Where credentials are.
+pub(super) const HEADERS: [HeaderName; 2] = [AUTHORIZATION, API_KEY];
+
 /// Keyed anew by each process.
 static BLIND: LazyLock<Mac> = LazyLock::new(|| Mac::new(Hash::Sha256, &rand::random::<[u8; 32]>()));
 
@@ -27,7 +30,7 @@ pub(super) fn blind(secret: &[u8]) -> Tag {
 
 /// Marks what may be a secret, so that whoever prints the headers further in does not print it.
 pub(super) fn hide(headers: &mut HeaderMap) {
-    for name in [AUTHORIZATION, API_KEY] {
+    for name in HEADERS {
         if let Some(value) = headers.get_mut(name) {
             value.set_sensitive(true);
         }

@@ -37,6 +37,22 @@ impl<T> Few<T> {
         }
     }
 
+    /// What `change` makes of each, in order.
+    pub(super) fn map<U>(self, mut change: impl FnMut(T) -> U) -> Few<U> {
+        match self {
+            Self::One([one]) => Few::one(change(one)),
+            Self::Many(many) => Few::Many(many.into_iter().map(change).collect()),
+        }
+    }
+
+    /// The one at `place`, and no other any more.
+    pub(super) fn into_nth(self, place: usize) -> Option<T> {
+        match self {
+            Self::One([one]) => (place == 0).then_some(one),
+            Self::Many(many) => many.into_iter().nth(place),
+        }
+    }
+
     pub(super) fn as_slice(&self) -> &[T] {
         match self {
             Self::One(one) => one,
@@ -69,7 +85,19 @@ mod tests {
         for length in 0..5 {
             assert_eq!(few.as_slice(), (0..length).collect::<Vec<_>>());
             assert_eq!((0..length).collect::<Few<_>>().as_slice(), few.as_mut_slice());
+            assert_eq!(few.map(|item| item + 1).as_slice(), (1..=length).collect::<Vec<_>>());
+            few = (0..length).collect();
             few.push(length);
+        }
+    }
+
+    #[test]
+    fn one_is_taken_out_by_its_place() {
+        for length in 0..4 {
+            for place in 0..5 {
+                let few: Few<_> = (0..length).collect();
+                assert_eq!(few.into_nth(place), (0..length).nth(place), "{place} of {length}");
+            }
         }
     }
 }

@@ -117,7 +117,7 @@ where
                         }
                     };
                     let reading = reading.take().expect(COMPLETED);
-                    match read.and_then(|()| reading.finish(&this.gate.scheme)) {
+                    match read.and_then(|()| reading.finish(this.gate.verifier.scheme())) {
                         Ok((inner, request, key)) => {
                             let mut next = Next { inner, request };
                             match this.gate.replays.as_ref().zip(key) {
@@ -181,7 +181,7 @@ where
                     return Poll::Ready(result.take().expect(COMPLETED));
                 }
                 StateProj::Refused { refusal } => {
-                    tell::refused(&this.gate.scheme, refusal);
+                    tell::refused(this.gate.verifier.scheme(), refusal);
                     return Poll::Ready(Ok(this.gate.refuse.refuse(refusal)));
                 }
             };

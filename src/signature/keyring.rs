@@ -3,20 +3,23 @@
 use std::{
     fmt,
     ops::Deref,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::{
-    MAX_SECRETS, Reason, Secret, Verifier, credentials,
+    MAX_SECRETS, Reason, Scheme, Secret, Verifier, credentials,
     mac::{Hash, Mac, Tag},
+    verified::Voucher,
 };
 use crate::{ConfigError, time::UnixTime};
 
-/// The secrets that a layer accepts: a handle to swap them while it runs, from [`SignatureLayer::keyring`].
+/// The secrets that are accepted: a handle to swap them while requests run, from [`SignatureLayer::keyring`] or
+/// [`SignatureVerifier::keyring`].
 ///
 /// [`SignatureLayer::keyring`]: super::SignatureLayer::keyring
+/// [`SignatureVerifier::keyring`]: super::SignatureVerifier::keyring
 ///
 /// ```
 /// use portcullis::signature::{Scheme, Secret, SignatureLayer};
@@ -32,13 +35,12 @@ use crate::{ConfigError, time::UnixTime};
 /// ```
 #[derive(Clone)]
 pub struct Keyring {
-    hash: Hash,
-    keys: Arc<RwLock<Arc<Keys>>>,
+    keys: Arc<RwLock<Keys>>,
 }
 
 impl Keyring {
-    pub(super) fn new(hash: Hash, keys: Keys) -> Self {
-        Self { hash, keys: Arc::new(RwLock::new(Arc::new(keys))) }
+    pub(super) fn new(keys: Keys) -> Self {
+        Self { keys: Arc::new(RwLock::new(keys)) }
     }
 
     /// Accepts these from now on, and no others; a request whose headers were judged before is judged by those of then.
@@ -47,29 +49,29 @@ impl Keyring {
     ///
     /// When there are none, or more than [`MAX_SECRETS`], or two of one label, or where a [`Verifier`] takes their place; nothing changes then.
     pub fn replace(&self, secrets: impl IntoIterator<Item = Secret>) -> Result<(), ConfigError> {
-        if self.keys().verifier().is_some() {
-            return Err(not_beside_a_verifier());
-        }
-        let mut keys = Keys::Secrets(Vec::with_capacity(MAX_SECRETS));
+        // The secrets come from the user's code, so no lock is held meanwhile.
+        let mut keys = self.read().without_keys();
         for secret in secrets {
-            keys.push(self.hash, secret)?;
+            keys.push(secret)?;
         }
         if keys.is_empty() {
             return Err(ConfigError::new("secrets", "at least one", "none"));
         }
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        let old = std::mem::replace(&mut *self.keys.write().unwrap_or_else(PoisonError::into_inner), keys);
+        drop(old);
         Ok(())
     }
 
     /// The labels of the accepted secrets.
     #[must_use]
     pub fn labels(&self) -> Vec<Arc<str>> {
-        self.keys().iter().map(|key| Arc::clone(&key.label)).collect()
+        self.read().iter().map(|key| Arc::clone(key.voucher.label())).collect()
     }
 
-    /// The secrets of this moment. The lock is held for as long as a counter takes.
-    pub(super) fn keys(&self) -> Arc<Keys> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    /// The secrets of this moment. They are locked while a request's headers are judged, and never while its body is read or
+    /// hashed: [`replace`](Self::replace) waits for no sender.
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, Keys> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -82,8 +84,8 @@ impl fmt::Debug for Keyring {
 /// What requests have to be signed with.
 #[derive(Clone)]
 pub(super) enum Keys {
-    /// At least one key, and at most [`MAX_SECRETS`].
-    Secrets(Vec<Key>),
+    /// At least one key, and at most [`MAX_SECRETS`]; of which hash, and under which scheme's name.
+    Secrets { keys: Vec<Key>, hash: Hash, scheme: Arc<str> },
     /// The user's.
     Foreign(Arc<dyn Verifier>),
 }
@@ -93,13 +95,24 @@ pub(super) enum Keys {
 pub(super) struct Key {
     pub(super) mac: Mac,
     pub(super) credential: Tag,
-    pub(super) label: Arc<str>,
+    pub(super) voucher: Arc<Voucher>,
     not_after: Option<UnixTime>,
 }
 
 impl Keys {
-    pub(super) fn of(hash: Hash, secret: Secret) -> Self {
-        Self::Secrets(vec![Key::new(hash, secret, 0)])
+    pub(super) fn of(scheme: &Scheme, secret: Secret) -> Self {
+        let (hash, scheme) = (scheme.hash(), scheme.shared_name());
+        Self::Secrets { keys: vec![Key::new(hash, &scheme, secret, 0)], hash, scheme }
+    }
+
+    /// The same without any key: what a new ring begins with.
+    fn without_keys(&self) -> Self {
+        match self {
+            Self::Secrets { hash, scheme, .. } => {
+                Self::Secrets { keys: Vec::with_capacity(MAX_SECRETS), hash: *hash, scheme: Arc::clone(scheme) }
+            }
+            Self::Foreign(verifier) => Self::Foreign(Arc::clone(verifier)),
+        }
     }
 
     pub(super) fn foreign(verifier: impl Verifier) -> Self {
@@ -113,20 +126,21 @@ impl Keys {
 
     pub(super) const fn verifier(&self) -> Option<&Arc<dyn Verifier>> {
         match self {
-            Self::Secrets(_) => None,
+            Self::Secrets { .. } => None,
             Self::Foreign(verifier) => Some(verifier),
         }
     }
 
-    pub(super) fn push(&mut self, hash: Hash, secret: Secret) -> Result<(), ConfigError> {
-        let Self::Secrets(keys) = self else { return Err(not_beside_a_verifier()) };
+    pub(super) fn push(&mut self, secret: Secret) -> Result<(), ConfigError> {
+        let Self::Secrets { keys, hash, scheme } = self else { return Err(not_beside_a_verifier()) };
         if keys.len() == MAX_SECRETS {
             return Err(ConfigError::new("secrets", "at most four", "one more"));
         }
-        let key = Key::new(hash, secret, keys.len());
+        let key = Key::new(*hash, scheme, secret, keys.len());
         // A label tells when a secret is used no more: of two that share it, nobody could tell which.
-        if keys.iter().any(|other| other.label == key.label) {
-            return Err(ConfigError::new("label", "of one secret alone", format_args!("{:?}", key.label)));
+        let label = key.voucher.label();
+        if keys.iter().any(|other| other.voucher.label() == label) {
+            return Err(ConfigError::new("label", "of one secret alone", format_args!("{label:?}")));
         }
         keys.push(key);
         Ok(())
@@ -139,11 +153,17 @@ fn not_beside_a_verifier() -> ConfigError {
 
 impl Key {
     /// The key at `place`, which is below [`MAX_SECRETS`].
-    fn new(hash: Hash, secret: Secret, place: usize) -> Self {
+    fn new(hash: Hash, scheme: &Arc<str>, secret: Secret, place: usize) -> Self {
         const LABELS: [&str; MAX_SECRETS] = ["first", "second", "third", "fourth"];
         let (mac, credential) = (Mac::new(hash, secret.bytes()), credentials::blind(secret.bytes()));
         let not_after = secret.end();
-        Self { mac, credential, not_after, label: secret.into_label().unwrap_or_else(|| LABELS[place].into()) }
+        let label = secret.into_label().unwrap_or_else(|| LABELS[place].into());
+        Self { mac, credential, not_after, voucher: Arc::new(Voucher::new(Arc::clone(scheme), label)) }
+    }
+
+    /// Whether it is accepted at `now`. When a key ends is no secret, so this may show in the time.
+    pub(super) fn is_live(&self, now: UnixTime) -> bool {
+        self.not_after.is_none_or(|end| now <= end)
     }
 }
 
@@ -152,18 +172,17 @@ impl Deref for Keys {
 
     fn deref(&self) -> &[Key] {
         match self {
-            Self::Secrets(keys) => keys,
+            Self::Secrets { keys, .. } => keys,
             Self::Foreign(_) => &[],
         }
     }
 }
 
-/// The first key that hit and is accepted at `now`.
-pub(super) fn accepted(keys: &[Key], hits: impl Iterator<Item = Choice>, now: UnixTime) -> Result<usize, Reason> {
+/// The place of the first key that hit and is live; for each key, whether it does and is.
+pub(super) fn accepted(keys: impl Iterator<Item = (Choice, bool)>) -> Result<usize, Reason> {
     let mut expired = Choice::from(0);
-    let live = hits.zip(keys).map(|(hit, key)| {
-        // When a key ends is no secret, so this may show in the time.
-        let live = Choice::from(u8::from(key.not_after.is_none_or(|end| now <= end)));
+    let live = keys.map(|(hit, live)| {
+        let live = Choice::from(u8::from(live));
         expired |= hit & !live;
         hit & live
     });
@@ -200,7 +219,7 @@ mod tests {
     #[test]
     fn a_ring_that_cannot_be_is_refused_and_the_old_one_stays() {
         let secret = |label: &str| Secret::new("an example of a secret").unwrap().label(label);
-        let ring = Keyring::new(Hash::Sha256, Keys::of(Hash::Sha256, secret("kept")));
+        let ring = Keyring::new(Keys::of(&Scheme::github(), secret("kept")));
         assert_eq!(ring.replace([]).unwrap_err().to_string(), "secrets must be at least one, but is none");
         let five = (0..5).map(|n| secret(&format!("new {n}")));
         assert_eq!(ring.replace(five).unwrap_err().to_string(), "secrets must be at most four, but is one more");

@@ -6,13 +6,13 @@ use http::Response;
 use tower_layer::Layer;
 
 use super::{
-    Scheme, Secret, Verifier,
+    Keyring, Scheme, Secret, Verifier,
     gate::Gate,
-    keyring::{Keyring, Keys},
     refusal::{Bare, Refusal},
     replay::{NoReplayStore, ReplayStore},
     service::VerifySignature,
     tell,
+    verifier::SignatureVerifier,
 };
 use crate::time::WallClock;
 
@@ -28,19 +28,15 @@ pub struct SignatureLayer<R = Bare, P = NoReplayStore> {
 impl SignatureLayer {
     /// Requests signed by `scheme` with `secret`.
     pub fn new(scheme: Scheme, secret: Secret) -> Self {
-        let keyring = Keyring::new(scheme.hash(), Keys::of(scheme.hash(), secret));
-        Self::judging(scheme, keyring)
+        Self::judging(SignatureVerifier::new(scheme, secret))
     }
 
-    const fn judging(scheme: Scheme, keyring: Keyring) -> Self {
+    const fn judging(verifier: SignatureVerifier) -> Self {
         Self {
             gate: Gate {
-                scheme,
-                keyring,
+                verifier,
                 max_body: 1024 * 1024,
                 body_timeout: Duration::from_secs(5),
-                credentials: false,
-                clock: WallClock::system(),
                 replays: None,
                 remember_for: Duration::from_secs(3600),
                 refuse: Bare,
@@ -55,8 +51,7 @@ impl SignatureLayer {
     /// There are no secrets then: [`also_accept`](Self::also_accept) panics, the [`keyring`](Self::keyring) is empty and
     /// takes none, and no credential is good.
     pub fn verify_with(scheme: Scheme, verifier: impl Verifier) -> Self {
-        let keyring = Keyring::new(scheme.hash(), Keys::foreign(verifier));
-        Self::judging(scheme, keyring)
+        Self::judging(SignatureVerifier::verify_with(scheme, verifier))
     }
 }
 
@@ -69,11 +64,7 @@ impl<R, P> SignatureLayer<R, P> {
     /// When there are [`MAX_SECRETS`](super::MAX_SECRETS) already, or one of the same label, or a [`Verifier`] in place of secrets.
     #[track_caller]
     pub fn also_accept(mut self, secret: Secret) -> Self {
-        let hash = self.gate.scheme.hash();
-        let mut keys = Keys::clone(&self.gate.keyring.keys());
-        keys.push(hash, secret).unwrap_or_else(|error| panic!("also_accept: {error}"));
-        // A ring of its own: clones of this layer that were made before keep theirs.
-        self.gate.keyring = Keyring::new(hash, keys);
+        self.gate.verifier = self.gate.verifier.also_accept(secret);
         self
     }
 
@@ -83,7 +74,7 @@ impl<R, P> SignatureLayer<R, P> {
     /// before no longer changes what this layer accepts.
     #[must_use]
     pub fn keyring(&self) -> Keyring {
-        self.gate.keyring.clone()
+        self.gate.verifier.keyring()
     }
 
     /// The largest body that is read, in bytes; a larger one is answered 413. Default: 1 MiB.
@@ -131,14 +122,20 @@ impl<R, P> SignatureLayer<R, P> {
     /// # Ok(())
     /// # }
     /// ```
-    pub const fn accept_credentials(mut self) -> Self {
-        self.gate.credentials = true;
+    ///
+    /// # Panics
+    ///
+    /// When the scheme has its signature in one of those two headers: whatever is in it would have to be a signature and a
+    /// credential, and is never both.
+    #[track_caller]
+    pub fn accept_credentials(mut self) -> Self {
+        self.gate.verifier = self.gate.verifier.accept_credentials();
         self
     }
 
     /// The clock that timestamps are judged by. Default: the system's.
     pub fn wall_clock(mut self, clock: WallClock) -> Self {
-        self.gate.clock = clock;
+        self.gate.verifier = self.gate.verifier.wall_clock(clock);
         self
     }
 

@@ -136,7 +136,9 @@ mod service; // judges the headers
 mod future; // verifies, calls, settles
 mod reading; // the body, as it arrives
 mod body; // in within bounds, out as it came
+mod verifier; // the same without tower
 mod verify; // the verdict
+mod verified; // what is told of it
 mod replay; // what was let through before
 mod credentials; // the secret itself, in a header
 mod scheme; // providers, as data
@@ -168,7 +170,8 @@ pub use self::{
     service::VerifySignature,
     sign::{NotSigned, Sign, SignFuture, SignLayer, SignedBody, SigningError},
     signer::{SignError, Signer},
-    verify::Verified,
+    verified::Verified,
+    verifier::{SignatureVerifier, Verifying},
 };
 
 /// As many secrets are accepted by one layer.

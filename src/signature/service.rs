@@ -16,9 +16,7 @@ use super::{
     gate::Gate,
     refusal::{Refusal, RefusalKind, Refuse},
     replay::ReplayStore,
-    verify::Check,
 };
-use crate::time::UnixTime;
 
 /// Verifies requests before the inner service sees them; made by [`SignatureLayer`](super::SignatureLayer).
 ///
@@ -53,18 +51,7 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let (gate, (head, body)) = (&self.gate, request.into_parts());
-        let keys = gate.keyring.keys();
-        // Half of what a small request costs besides its MAC would be the clock.
-        let timed = gate.scheme.is_timed() || keys.are_timed();
-        let check = Check::begin(
-            &gate.scheme,
-            keys,
-            (gate.credentials, gate.replays.is_some()),
-            &head.headers,
-            &head.extensions,
-            if timed { gate.clock.now() } else { UnixTime::default() },
-        );
-        let kind = match check {
+        let kind = match gate.verifier.check(&head.headers, &head.extensions, gate.replays.is_some()) {
             Ok(_) if declares_more(&head.headers, &body, gate.max_body) => RefusalKind::BodyTooLarge,
             Ok(check) => return ResponseFuture::reading(Arc::clone(gate), check, head, body, self.inner.clone()),
             Err(reason) => reason.into(),

@@ -32,6 +32,8 @@ pub(super) use counted::describe;
 
 #[cfg(feature = "metrics")]
 mod counted {
+    use std::sync::Arc;
+
     use metrics::{counter, describe_counter};
 
     use super::{Refusal, Scheme, Verified};
@@ -52,7 +54,8 @@ mod counted {
     }
 
     pub(super) fn verified(scheme: &Scheme, verified: &Verified) {
-        for key in verified.shared_labels() {
+        for voucher in verified.vouchers() {
+            let key = Arc::clone(voucher.label());
             counter!(VERIFIED, "scheme" => scheme.shared_name(), "key" => key).increment(1);
         }
     }

@@ -167,6 +167,11 @@ impl Scheme {
         self.hash
     }
 
+    /// Whether `name` is a header that it has its signature in.
+    pub(super) fn signs_in(&self, name: &HeaderName) -> bool {
+        self.header.contains(name)
+    }
+
     /// Whether the request has a signature header at all.
     pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
         self.header.iter().any(|name| headers.contains_key(name))
