@@ -9,7 +9,8 @@
 //! | [`retry`] | repeats what may be repeated, with jitter, and waits as long as the server asks | the last result, in a [`RetryError`](retry::RetryError) where it is an error |
 //! | [`fallback`] | answers in place of an error or of a bad response | nothing |
 //!
-//! [`outcome`] says what a finished call counts as, and [`time`] how tests move the clock.
+//! [`outcome`] says what a finished call counts as, and [`time`] how tests move the clock. The [`guide`] says which settings to
+//! choose, how to test a stack and how to operate it.
 //!
 //! # The order of layers
 //!
@@ -85,6 +86,8 @@ mod config;
 #[cfg(any(feature = "bearer", feature = "retry"))]
 mod copy;
 pub mod fallback;
+#[cfg(any(doc, doctest))]
+pub mod guide;
 pub mod outcome;
 #[cfg(any(feature = "bearer", feature = "retry"))]
 mod replay;

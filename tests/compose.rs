@@ -14,6 +14,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 use http::{Request, Response};
 use portcullis::{
     BoxError,
+    bearer::{BearerLayer, Token},
     breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, HalfOpen, Rejected, State, Trip},
     fallback::FallbackLayer,
     outcome::AsRejection,
@@ -251,6 +252,36 @@ async fn a_deadline_covers_the_timeouts_of_all_attempts() {
     assert_eq!((error.attempts(), error.stopped()), (2, Stopped::Deadline));
     assert!(BoxError::from(error).is::<DeadlineExceeded>());
     assert_eq!(start.elapsed(), 15 * SECOND);
+}
+
+// ===== bearer =====
+
+/// The service refuses the token: one call of the caller's, and two for the circuit. Tokens are fetched for an open circuit, too.
+#[tokio::test(start_paused = true)]
+async fn a_breaker_inside_the_bearer_layer_takes_a_repeat_for_a_second_call() {
+    let (tokens, downstream) = (Downstream::default(), Downstream::default());
+    let circuit = three_failures().build().unwrap();
+    let stack = || {
+        let (fetched, called) = (tokens.clone(), downstream.clone());
+        ServiceBuilder::new()
+            .map_err(BoxError::from)
+            .layer(BearerLayer::new(service_fn(move |()| {
+                fetched.0.fetch_add(1, SeqCst);
+                ready(Token::new("token"))
+            })))
+            .layer(CircuitBreakerLayer::http(circuit.clone()))
+            .service(service_fn(move |_: Request<()>| {
+                called.0.fetch_add(1, SeqCst);
+                ready(Ok::<_, BoxError>(Response::builder().status(401).body(()).unwrap()))
+            }))
+    };
+
+    assert_eq!(call(&mut stack()).await.unwrap().status(), 401);
+    assert_eq!((circuit.snapshot().failures, downstream.calls(), tokens.calls()), (2, 2, 2));
+
+    circuit.force_open();
+    assert!(call(&mut stack()).await.unwrap_err().is_rejection());
+    assert_eq!((downstream.calls(), tokens.calls()), (2, 3));
 }
 
 // ===== fallback =====

@@ -1,0 +1,26 @@
+//! The guide: what to choose, in which order, how to test it, and what to do when it tells of trouble.
+//!
+//! | Page | answers |
+//! | --- | --- |
+//! | [`settings`] | which numbers, with the arithmetic behind them |
+//! | [`order`] | which layer goes outside of which, and what the other orders would do |
+//! | [`timeouts`] | where timeouts and deadlines belong, and what a circuit sees of each |
+//! | [`testing`] | how your own stack is tested in simulated time |
+//!
+//! Every block of code in it is compiled and run by `cargo test`, and `tests/guide.rs` sees to it that each test that a page
+//! names exists.
+//!
+//! These modules hold words and nothing else. They are there when documentation is built or tested, and no crate that
+//! depends on this one compiles them.
+
+#[doc = include_str!("settings.md")]
+pub mod settings {}
+
+#[doc = include_str!("order.md")]
+pub mod order {}
+
+#[doc = include_str!("timeouts.md")]
+pub mod timeouts {}
+
+#[doc = include_str!("testing.md")]
+pub mod testing {}
