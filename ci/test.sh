@@ -3,3 +3,6 @@
 . "$(dirname "$0")/lib.sh"
 
 run cargo test --locked
+
+# The table and the charts of fleets, small ones.
+run cargo run --locked --example fleet -- --clients 20,200 --rate 100 target/fleet

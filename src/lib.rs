@@ -86,7 +86,7 @@ mod config;
 #[cfg(any(feature = "bearer", feature = "retry"))]
 mod copy;
 pub mod fallback;
-#[cfg(any(doc, doctest))]
+#[cfg(all(any(doc, doctest), feature = "breaker", feature = "retry"))]
 pub mod guide;
 pub mod outcome;
 #[cfg(any(feature = "bearer", feature = "retry"))]

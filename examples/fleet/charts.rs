@@ -35,20 +35,23 @@ fn text(size: u32) -> TextStyle<'static> {
 }
 
 /// Draws on a ground of this size.
-fn svg(size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> Drawn<String> {
+/// `label` is for who cannot see it.
+fn svg(label: &str, size: (u32, u32), draw: impl FnOnce(&Area<'_>) -> Drawn) -> Drawn<String> {
     let mut svg = String::new();
     let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
     area.fill(&GROUND)?;
     draw(&area)?;
     area.present()?;
     drop(area);
-    Ok(svg.replacen("<svg ", "<svg style=\"max-width:100%;height:auto\" ", 1))
+    // It shrinks with the page.
+    let attributes = format!("role=\"img\" aria-label=\"{label}\" style=\"display:block;max-width:100%;height:auto\"");
+    Ok(svg.replacen("<svg", &format!("<svg {attributes}"), 1))
 }
 
 /// Load and answers second by second, with those of the runs that have these names.
 pub(crate) fn over_time(fleet: &Fleet, runs: &[Run], names: &[&str]) -> Drawn<String> {
     let runs: Vec<_> = runs.iter().filter(|run| names.contains(&run.name)).collect();
-    svg((860, 620), |area| {
+    svg("Load and answered requests over time", (860, 620), |area| {
         let (upper, lower) = area.split_vertically(330);
         let title = format!("Load on the downstream, as a multiple of the usual ({} clients)", fleet.clients);
         let highest = runs.iter().flat_map(|run| &run.load).fold(1.0, |most: f64, load| most.max(*load));
@@ -107,7 +110,7 @@ fn lines<'a>(
 pub(crate) fn by_clients(fleets: &[(Fleet, Vec<Run>)]) -> Drawn<String> {
     let rows = fleets.first().map_or(0, |(_, runs)| runs.len());
     let height = 84 + 17 * u32::try_from(rows * (fleets.len() + 1))?;
-    svg((860, height), |area| {
+    svg("Load in the brown-out and seconds to recover, as bars", (860, height), |area| {
         legend(area, fleets)?;
         let (names, bars) = area.split_horizontally(220);
         let (left, right) = bars.split_horizontally(320);

@@ -48,6 +48,9 @@ impl HalfOpen {
 
     /// How long a period may last without a verdict, so that a probe that never ends cannot keep the circuit half-open.
     /// Default: 30 seconds.
+    ///
+    /// All permits have to be used within it: a circuit whose calls come more rarely opens again although its probes succeeded,
+    /// and does not close. Such a circuit needs fewer permits, or a longer timeout.
     pub const fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

@@ -5,6 +5,7 @@
 //! | [`settings`] | which numbers, with the arithmetic behind them |
 //! | [`order`] | which layer goes outside of which, and what the other orders would do |
 //! | [`timeouts`] | where timeouts and deadlines belong, and what a circuit sees of each |
+//! | [`fleet`] | what settings make of each other where many processes call one service |
 //! | [`testing`] | how your own stack is tested in simulated time |
 //!
 //! Every block of code in it is compiled and run by `cargo test`, and `tests/guide.rs` sees to it that each test that a page
@@ -24,3 +25,5 @@ pub mod timeouts {}
 
 #[doc = include_str!("testing.md")]
 pub mod testing {}
+
+pub mod fleet; // with its charts

@@ -98,6 +98,9 @@
 //!
 //! Jitter keeps retries from coming at once, and not from coming. `tests/storm.rs` has the model, in simulated time.
 //!
+//! All of them share one budget and one circuit there. Where each is a process with its own, other settings are right: the
+//! module `guide::fleet` has that.
+//!
 //! # How it differs from `tower::retry`
 //!
 //! A `Policy` there has to be written by the user. This one is made of settings, and its service sees more: the first attempt

@@ -29,6 +29,9 @@ use crate::{time::Clock, trace::count};
 /// # Ok::<(), portcullis::ConfigError>(())
 /// ```
 ///
+/// Each process has its own, and each its own reserve: together they may add `share + reserve × processes ÷ (window × requests
+/// per second of all)` of the requests. Where many processes make few requests each, take a small reserve and a long window.
+///
 /// What else repeats calls to it can take part by hand:
 ///
 /// ```
