@@ -58,7 +58,7 @@ fn random() -> f64 {
 #[derive(Parser)]
 struct Arguments {
     /// How many clients: one fleet for each number.
-    #[arg(long, value_delimiter = ',', default_value = "100,1000,10000", value_parser = value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_delimiter = ',', default_value = "100,1000,10000", value_parser = value_parser!(u32).range(1..=100_000))]
     clients: Vec<u32>,
     /// Requests a second, among all clients of a fleet.
     #[arg(long, default_value_t = 1000, value_parser = value_parser!(u32).range(20..=100_000))]
