@@ -88,7 +88,7 @@ fn lines<'a>(
         .x_labels(8)
         .x_label_formatter(&|second| format!("{second:.0} s"))
         .draw()?;
-    for ((name, values), colour) in series.zip(COLOURS) {
+    for ((name, values), colour) in series.zip(COLOURS.into_iter().cycle()) {
         let points = (0..END).map(|second| f64::from(second) + 0.5).zip(values.iter().copied());
         chart
             .draw_series(LineSeries::new(points, colour.stroke_width(2)))?
@@ -156,7 +156,7 @@ fn labels(area: &Area<'_>, fleets: &[(Fleet, Vec<Run>)]) -> Drawn {
 fn legend(area: &Area<'_>, fleets: &[(Fleet, Vec<Run>)]) -> Drawn {
     let (_, height) = area.dim_in_pixel();
     let y = i32::try_from(height)? - 22;
-    for (x, ((fleet, _), colour)) in (220..).step_by(150).zip(fleets.iter().zip(COLOURS)) {
+    for (x, ((fleet, _), colour)) in (220..).step_by(150).zip(fleets.iter().zip(COLOURS.into_iter().cycle())) {
         area.draw(&Rectangle::new([(x, y), (x + 12, y + 12)], colour.filled()))?;
         area.draw(&Text::new(format!("{} clients", fleet.clients), (x + 18, y), text(14)))?;
     }
@@ -177,7 +177,7 @@ fn panel(
         .margin_right(48)
         .build_cartesian_2d(0.0..highest, rows(fleets))?;
     area.draw(&Text::new(title.to_owned(), (0, 12), text(16)))?;
-    for (bar, ((_, runs), colour)) in fleets.iter().zip(COLOURS).enumerate() {
+    for (bar, ((_, runs), colour)) in fleets.iter().zip(COLOURS.into_iter().cycle()).enumerate() {
         for (group, run) in runs.iter().enumerate() {
             let y = place(group, bar, count);
             let (length, label) = value(run);

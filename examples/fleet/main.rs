@@ -71,6 +71,15 @@ struct Arguments {
     directory: PathBuf,
 }
 
+const LEGEND: &str = "\
+calm:      requests that were answered before the brown-out
+load:      calls of the brown-out, as a multiple of its requests
+worst:     most calls in 100 ms, as a multiple of the usual
+answered:  requests of the brown-out that were answered in the end
+wasted:    what the downstream did from then on, and nobody waited for any more
+recovery:  seconds from the end of the brown-out until nine in ten requests are answered, for good
+";
+
 type Ran = Vec<(Fleet, Vec<Run>)>;
 
 /// Each fleet with each stack, on a thread for each fleet.
@@ -100,7 +109,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     print(&protections)?;
     write("protections.svg", charts::by_clients(&protections)?)?;
     let shown = ["no retries", "retries with jitter", "jitter, small budget", "jitter, breaker"];
-    // One in the middle for the retries, and the smallest for the probes, which are in step there.
+    // One in the middle for the retries, and the first for the probes: where clients are few and busy they are in step.
     if let Some((fleet, runs)) = protections.get(protections.len() / 2) {
         write("time.svg", charts::over_time(fleet, runs, &shown)?)?;
     }
@@ -112,5 +121,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     if let Some((fleet, runs)) = circuits.first() {
         write("probes.svg", charts::over_time(fleet, runs, &shown)?)?;
     }
+    writeln!(std::io::stdout(), "{LEGEND}\nCharts: {}", directory.display())?;
     Ok(())
 }

@@ -106,7 +106,9 @@ impl Record {
     /// The share of each second's requests that was answered in the end.
     pub(crate) fn goodput(&self) -> Vec<f64> {
         (0..END)
-            .map(|second| share(sum(&self.answered, &(second..second + 1), 1), self.made[second as usize]))
+            .map(|second| {
+                share(sum(&self.answered, &(second..second + 1), 1), sum(&self.made, &(second..second + 1), 1))
+            })
             .collect()
     }
 
