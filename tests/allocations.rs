@@ -13,8 +13,8 @@ use std::{
 use portcullis::{
     BoxError,
     breaker::{Circuit, CircuitBreakerLayer, CircuitBuilder, Circuits, HalfOpen, State},
-    outcome::Outcome,
-    retry::{Budget, RetryLayer, RetryPolicy},
+    outcome::{Outcome, Results},
+    retry::{Backoff, Budget, Retry, RetryLayer, RetryPolicy},
     time::ManualClock,
 };
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
@@ -71,6 +71,7 @@ fn main() {
     nothing_is_kept_of_changes_that_nobody_hears_of();
     a_circuit_and_its_future_are_small();
     no_call_under_retry_allocates();
+    a_retried_call_is_small_enough_to_be_made_in_place();
 }
 
 fn no_call_allocates() {
@@ -139,7 +140,7 @@ fn a_circuit_and_its_future_are_small() {
 
     type Call = <portcullis::breaker::CircuitBreaker<
         tower::util::ServiceFn<fn(()) -> Ready<Result<(), Infallible>>>,
-        portcullis::outcome::Results,
+        Results,
     > as Service<()>>::Future;
     assert!(size_of::<Call>() <= 80, "{}", size_of::<Call>());
 }
@@ -148,7 +149,13 @@ fn a_circuit_and_its_future_are_small() {
 fn no_call_under_retry_allocates() {
     let clock = ManualClock::new();
     let budget = Budget::builder().share(0.5).clock(clock.clock()).build().unwrap();
-    for policy in [RetryPolicy::results(), RetryPolicy::results().budget(budget.clone())] {
+    let linear = Backoff::custom(|retry, _, _| SECOND * retry);
+    let policies = [
+        RetryPolicy::results(),
+        RetryPolicy::results().budget(budget.clone()),
+        RetryPolicy::results().budget(budget.clone()).backoff(linear),
+    ];
+    for policy in policies {
         let inner = service_fn(|turn: u32| ready(Ok::<_, BoxError>(turn)));
         let mut service = RetryLayer::new(policy.build().unwrap()).layer(inner);
         let region = Region::new(ALLOCATOR);
@@ -164,4 +171,12 @@ fn no_call_under_retry_allocates() {
         let change = region.change();
         assert_eq!((change.bytes_allocated, change.allocations), (0, 0));
     }
+}
+
+/// What is copied with each call, and the timer that few of them start.
+fn a_retried_call_is_small_enough_to_be_made_in_place() {
+    type Inner = tower::util::ServiceFn<fn(u32) -> Ready<Result<u32, Infallible>>>;
+    type Call = <Retry<Inner, Results, Results> as Service<u32>>::Future;
+    assert!(size_of::<RetryPolicy>() <= 144, "{}", size_of::<RetryPolicy>());
+    assert!(size_of::<Call>() <= 304, "{}", size_of::<Call>());
 }

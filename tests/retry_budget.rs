@@ -20,6 +20,7 @@ use portcullis::{
     retry::{Attempts, Backoff, Budget, RetryError, RetryLayer, RetryPolicy, RetryPolicyBuilder, Stopped},
     time::ManualClock,
 };
+use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -62,6 +63,18 @@ fn attempts(response: &Response<()>) -> (u32, Option<Stopped>) {
 }
 
 // ===== empty =====
+
+/// Both are what a policy does not copy for each call.
+#[tokio::test(start_paused = true)]
+async fn a_budget_limits_retries_whose_waits_are_a_users_own_too() {
+    let budget = reserve(2);
+    let twice = Backoff::custom(|retry, previous, _| if retry == 1 { SECOND } else { previous * 2 });
+    let start = Instant::now();
+    let response = get(policy(&budget).max_attempts(9).backoff(twice), &[503]).await.unwrap();
+    assert_eq!(attempts(&response), (3, Some(Stopped::BudgetExhausted)));
+    assert_eq!(start.elapsed(), SECOND * 3);
+    assert_eq!(budget.left(), 0);
+}
 
 #[tokio::test(start_paused = true)]
 async fn the_caller_of_an_empty_budget_gets_the_last_response_or_error_as_it_is() {

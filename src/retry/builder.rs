@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Backoff, Budget, CopyWith, RetryPolicy, policy::Session, rules::Rules, settings::Choice};
 use crate::{ConfigError, outcome::Http, time::WallClock};
 
-/// The settings of a [`RetryPolicy`].
+/// The settings of a [`RetryPolicy`]. A span of 584 years or more, for which 64 bits of nanoseconds have no place, is endless.
 ///
 /// ```
 /// use std::time::Duration;

@@ -126,8 +126,7 @@
 //!
 //! A call that succeeds copies its request (unless it is its only attempt), clones the inner service and the policy's plain
 //! data, and puts two marks into HTTP extensions. No box and no task; a clock and a timer only where there is a deadline or a
-//! limit for attempts. A
-//! [`Budget`] costs a reference and one addition.
+//! limit for attempts. A [`Budget`] costs a reference and one addition, and a [backoff](Backoff::custom) of your own a reference.
 //!
 //! # Panics
 //!
@@ -143,6 +142,7 @@ mod layer; // what the user stacks
 mod service; // the first attempt
 mod future; // the others
 mod policy; // what follows an attempt
+mod rules; // what goes before one
 mod backoff; // how long to wait
 mod budget; // how many there may be
 mod protocol; // what may be repeated, and where marks go
@@ -151,7 +151,6 @@ mod history; // what earlier attempts ended with
 mod deadline; // until when the caller waits
 mod builder; // what the user chooses
 mod settings; // what was chosen
-mod rules; // what goes before an attempt
 mod span; // a time in one word
 mod error; // what the caller is told
 mod tower; // the same for tower's own service

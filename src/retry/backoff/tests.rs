@@ -77,6 +77,18 @@ fn a_factor_below_one_or_beyond_measure_is_refused() {
 }
 
 #[test]
+fn a_compact_one_names_the_same_waits() {
+    let exponential = |jitter| Backoff::exponential(millis(70), SECOND * 9).factor(1.7).jitter(jitter);
+    for backoff in JITTERS.map(exponential).into_iter().chain([Backoff::constant(SECOND)]) {
+        let compact = Compact::new(&backoff).expect("no user's function").backoff();
+        for retry in 1..12 {
+            assert_eq!(span(&compact, retry, millis(900)), span(&backoff, retry, millis(900)), "{backoff:?}");
+        }
+    }
+    assert!(Compact::new(&Backoff::custom(|_, _, _| SECOND)).is_none());
+}
+
+#[test]
 fn the_users_function_is_given_what_there_is() {
     let backoff = Backoff::custom(|retry, previous, random| previous * retry + SECOND.mul_f64(random));
     assert_eq!(backoff.delay(2, SECOND, 0.5), millis(2500));
