@@ -174,8 +174,9 @@ fn panel(
     let mut chart = ChartBuilder::on(area)
         .margin_top(TOP)
         .margin_bottom(BOTTOM)
-        .margin_right(48)
-        .build_cartesian_2d(0.0..highest, rows(fleets))?;
+        .margin_right(12)
+        // With room for the last label.
+        .build_cartesian_2d(0.0..highest * 1.15, rows(fleets))?;
     area.draw(&Text::new(title.to_owned(), (0, 12), text(16)))?;
     for (bar, ((_, runs), colour)) in fleets.iter().zip(COLOURS.into_iter().cycle()).enumerate() {
         for (group, run) in runs.iter().enumerate() {
