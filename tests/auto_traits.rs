@@ -181,6 +181,7 @@ fn all() -> Vec<Row> {
         signature::SignFuture<Client, Full<Bytes>>,
         signature::SignLayer,
         signature::SignatureLayer,
+        signature::SignatureVerifier,
         signature::SignedBody,
         signature::SignedContext,
         signature::Signer,
@@ -189,6 +190,7 @@ fn all() -> Vec<Row> {
         signature::Unit,
         signature::Verified,
         signature::VerifiedBody,
+        signature::Verifying<'static>,
         signature::VerifySignature<Server, signature::Bare, signature::NoReplayStore>,
         time::Clock,
         time::ManualClock,
@@ -233,8 +235,12 @@ const LACKS: &[(&str, &[&str], &str)] = &[
     ("signature::Sign", &PANICS, "the context is kept as http's extensions"),
     ("signature::SignFuture", &PANICS, "what a request may carry along"),
     ("signature::SignLayer", &PANICS, "the context is kept as http's extensions"),
+    ("signature::SignatureLayer", &PANICS, "the context is kept as http's extensions"),
+    ("signature::SignatureVerifier", &PANICS, "the context is kept as http's extensions"),
     ("signature::Signer", &PANICS, "the context is kept as http's extensions"),
     ("signature::SigningError", &PANICS, "the body's own error, boxed"),
+    ("signature::VerifySignature", &PANICS, "the context is kept as http's extensions"),
+    ("signature::Verifying", &["Sync", "UnwindSafe", "RefUnwindSafe"], "a verification of the user's"),
 ];
 
 /// What there is one of for each call, and the bytes that it takes at most, around an inner future of `FUTURE` bytes.

@@ -137,8 +137,10 @@ fn each_line_that_can_be_relied_on_names_a_test_that_exists() {
     let readme = read(&package().join("README.md"));
     let section =
         readme.split("\n## What you can rely on\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
-    let rust =
-        ["tests", "src"].iter().flat_map(|directory| files(&package().join(directory))).filter(|file| is_rust(file));
+    let rust = ["examples", "src", "tests"]
+        .iter()
+        .flat_map(|directory| files(&package().join(directory)))
+        .filter(|file| is_rust(file));
     let code: Vec<_> = rust.map(|file| read(&file)).collect();
     let lines: Vec<_> = section.split("\n- ").skip(1).collect();
     for line in &lines {

@@ -119,9 +119,11 @@ pub(crate) const RULES: &[Rule] = &[
             ("retry/budget/mod.rs", "the seam: reads its clock, and hands the time on"),
             ("retry/deadline.rs", "tells how long is left"),
             ("retry/policy.rs", "deadlines are tokio's, as the timers that keep them"),
+            ("retry/rules.rs", "deadlines are tokio's, as the timers that keep them"),
+            ("retry/settings.rs", "what the date in a Retry-After is compared with"),
             ("signature/replay/memory.rs", "when a signature may be forgotten"),
-            ("signature/service.rs", "hands the time to the checks"),
             ("signature/signer.rs", "what is signed is dated"),
+            ("signature/verifier.rs", "hands the time to the checks"),
             ("time/", "the only room that makes them"),
         ],
     },
@@ -182,7 +184,7 @@ pub(crate) const RULES: &[Rule] = &[
         but: &[
             ("bearer/builder.rs", "where it comes from, unless a test says so"),
             ("breaker/settings.rs", "where it comes from, unless a test says so"),
-            ("retry/builder.rs", "where it comes from, unless a test says so"),
+            ("retry/settings.rs", "where it comes from, unless a test says so"),
             ("signature/credentials.rs", "a key that is drawn once for a process"),
         ],
     },
@@ -210,6 +212,7 @@ pub(crate) const KNOWS: &[(&str, &[&str])] = &[
     ("config", &[]),
     ("copy", &["outcome"]),
     ("fallback", &["outcome"]),
+    ("guide", &[]),
     // A circuit's rejection is never retried, whatever else is; `breaker/absent.rs` stands in where there is none.
     ("outcome", &["breaker", "time"]),
     ("replay", &[]),
@@ -229,7 +232,6 @@ pub(crate) const FEATURES: But = &[
     ("lib.rs", "the modules"),
     ("signature/mod.rs", "a module that needs axum"),
     ("signature/tell.rs", "the counters, or none"),
-    ("signature/verify.rs", "what only the counters read"),
     ("time/", "parts that only some modules need"),
     ("trace.rs", "the events, or none"),
 ];
