@@ -18,9 +18,8 @@ use portcullis::{
     breaker::{Circuit, CircuitBreakerLayer},
     outcome::AsRejection,
     retry::{Attempts, Backoff, Budget, RetryError, RetryLayer, RetryPolicy, RetryPolicyBuilder, Stopped},
-    time::ManualClock,
+    time::{Clock, ManualClock},
 };
-use tokio::time::Instant;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -69,10 +68,11 @@ fn attempts(response: &Response<()>) -> (u32, Option<Stopped>) {
 async fn a_budget_limits_retries_whose_waits_are_a_users_own_too() {
     let budget = reserve(2);
     let twice = Backoff::custom(|retry, previous, _| if retry == 1 { SECOND } else { previous * 2 });
-    let start = Instant::now();
+    let clock = Clock::tokio();
+    let start = clock.now();
     let response = get(policy(&budget).max_attempts(9).backoff(twice), &[503]).await.unwrap();
     assert_eq!(attempts(&response), (3, Some(Stopped::BudgetExhausted)));
-    assert_eq!(start.elapsed(), SECOND * 3);
+    assert_eq!(clock.now().since(start), SECOND * 3);
     assert_eq!(budget.left(), 0);
 }
 
