@@ -42,7 +42,8 @@
 //! # Order
 //!
 //! Inside retry, so that every attempt is counted and an open circuit ends the retries; outside the timeout, so that a call
-//! that hangs ends as a failure.
+//! that hangs ends as a failure. The guide says what [each other order](crate::guide::order) would do, and
+//! [which settings](crate::guide::settings) to choose.
 //!
 //! ```
 //! use std::{io, time::Duration};
@@ -95,6 +96,7 @@
 //!
 //! [`Circuit::snapshot`] is the circuit now, [`Circuit::subscribe`] every change of its state, and `tracing` gets an event for
 //! each, with the rule that tripped and its figures. With the feature `metrics`, `report` keeps one gauge true.
+//! [What to do about them at night](crate::guide::operating) is in the guide.
 //!
 //! # Settings
 //!

@@ -69,7 +69,8 @@
 //! # How much time it has
 //!
 //! [`deadline`](RetryPolicyBuilder::deadline) is for the call: all attempts and waits share it.
-//! [`attempt_timeout`](RetryPolicyBuilder::attempt_timeout) is for each attempt. Over HTTP the inner service finds the earlier of
+//! [`attempt_timeout`](RetryPolicyBuilder::attempt_timeout) is for each attempt; the guide compares them with
+//! [other timeouts](crate::guide::timeouts). Over HTTP the inner service finds the earlier of
 //! the two moments in its request, as a [`Deadline`], and can send it on; a request that comes with one is bound by that as well.
 //!
 //! # Order

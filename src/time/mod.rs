@@ -8,7 +8,8 @@
 //!
 //! Give a circuit `Clock::tokio()` and it follows `tokio::time::pause` and `advance`; give it a `ManualClock` and the
 //! test moves it by hand. Waits between attempts and body deadlines are tokio's timers, so `pause` moves them too. All
-//! three need the feature `test-util`, which only adds: no other clock changes because a test wants one.
+//! three need the feature `test-util`, which only adds: no other clock changes because a test wants one. The guide has
+//! [a page](crate::guide::testing) on it.
 //!
 //! ```
 //! # #[cfg(feature = "test-util")] {
