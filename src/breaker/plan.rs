@@ -95,13 +95,12 @@ impl Ending {
     #[inline]
     pub(super) const fn call(self, nanos: u64, slow_call: u64) -> Option<Call> {
         let slow = nanos > slow_call;
-        let failed = match self {
-            Self::Finished(Outcome::Success) => false,
-            Self::Finished(Outcome::Failure) => true,
+        match self {
+            Self::Finished(Outcome::Success) => Some(Call { failed: false, slow, nanos }),
+            Self::Finished(Outcome::Failure) => Some(Call { failed: true, slow, nanos }),
             // A timeout outside the breaker drops the call; it must not hide that the service has stopped answering.
-            Self::Dropped if slow => true,
-            Self::Finished(Outcome::Ignored) | Self::Dropped => return None,
-        };
-        Some(Call { failed, slow, nanos })
+            Self::Dropped if slow => Some(Call { failed: true, slow, nanos }),
+            Self::Finished(Outcome::Ignored) | Self::Dropped => None,
+        }
     }
 }
