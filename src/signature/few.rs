@@ -15,6 +15,14 @@ impl<T> Few<T> {
         Self::One([item])
     }
 
+    /// What `make` makes of each.
+    pub(super) fn of<S>(all: &[S], make: impl Fn(&S) -> T) -> Self {
+        match all {
+            [only] => Self::one(make(only)),
+            all => Self::Many(all.iter().map(make).collect()),
+        }
+    }
+
     pub(super) fn push(&mut self, item: T) {
         let many = match std::mem::replace(self, Self::none()) {
             Self::Many(many) if many.is_empty() => {
@@ -37,40 +45,10 @@ impl<T> Few<T> {
         }
     }
 
-    /// What `change` makes of each, in order.
-    pub(super) fn map<U>(self, mut change: impl FnMut(T) -> U) -> Few<U> {
-        match self {
-            Self::One([one]) => Few::one(change(one)),
-            Self::Many(many) => Few::Many(many.into_iter().map(change).collect()),
-        }
-    }
-
-    /// The one at `place`, and no other any more.
-    pub(super) fn into_nth(self, place: usize) -> Option<T> {
-        match self {
-            Self::One([one]) => (place == 0).then_some(one),
-            Self::Many(many) => many.into_iter().nth(place),
-        }
-    }
-
     pub(super) fn as_slice(&self) -> &[T] {
         match self {
             Self::One(one) => one,
             Self::Many(many) => many,
-        }
-    }
-}
-
-impl<T> FromIterator<T> for Few<T> {
-    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
-        let mut items = items.into_iter();
-        match (items.next(), items.size_hint().0) {
-            (Some(only), 0) => {
-                let mut few = Self::one(only);
-                items.for_each(|item| few.push(item));
-                few
-            }
-            (first, _) => Self::Many(first.into_iter().chain(items).collect()),
         }
     }
 }
@@ -83,21 +61,10 @@ mod tests {
     fn it_holds_what_was_pushed_in_order() {
         let mut few = Few::none();
         for length in 0..5 {
-            assert_eq!(few.as_slice(), (0..length).collect::<Vec<_>>());
-            assert_eq!((0..length).collect::<Few<_>>().as_slice(), few.as_mut_slice());
-            assert_eq!(few.map(|item| item + 1).as_slice(), (1..=length).collect::<Vec<_>>());
-            few = (0..length).collect();
+            let all: Vec<_> = (0..length).collect();
+            assert_eq!(few.as_slice(), all);
+            assert_eq!(Few::of(&all, |item| *item).as_slice(), few.as_mut_slice());
             few.push(length);
-        }
-    }
-
-    #[test]
-    fn one_is_taken_out_by_its_place() {
-        for length in 0..4 {
-            for place in 0..5 {
-                let few: Few<_> = (0..length).collect();
-                assert_eq!(few.into_nth(place), (0..length).nth(place), "{place} of {length}");
-            }
         }
     }
 }

@@ -6,8 +6,6 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-
 use super::{
     MAX_SECRETS, Reason, Scheme, Secret, Verifier, credentials,
     mac::{Hash, Mac, Tag},
@@ -178,29 +176,20 @@ impl Deref for Keys {
     }
 }
 
-/// The place of the first key that hit and is live; for each key, whether it does and is.
-pub(super) fn accepted(keys: impl Iterator<Item = (Choice, bool)>) -> Result<usize, Reason> {
-    let mut expired = Choice::from(0);
-    let live = keys.map(|(hit, live)| {
-        let live = Choice::from(u8::from(live));
-        expired |= hit & !live;
-        hit & live
-    });
-    match first(live) {
-        Some(key) => Ok(key),
-        None if bool::from(expired) => Err(Reason::Expired),
-        None => Err(Reason::Mismatch),
+/// The place of the first key that hit and is live; for each key, at most [`MAX_SECRETS`], whether it does, as 1 or 0, and
+/// whether it is. All are looked at, and which one it was does not show in the time.
+pub(super) fn accepted(keys: impl Iterator<Item = (u8, bool)>) -> Result<usize, Reason> {
+    // One bit for each key.
+    let (mut hits, mut lives) = (0u32, 0u32);
+    for (place, (hit, live)) in keys.enumerate() {
+        hits |= u32::from(hit) << place;
+        lives |= u32::from(live) << place;
     }
-}
-
-/// The first that hit. All are looked at, and which one it was does not show in the time.
-fn first(hits: impl Iterator<Item = Choice>) -> Option<usize> {
-    const NONE: u8 = u8::MAX;
-    let mut first = NONE;
-    for (index, hit) in (0..NONE).zip(hits) {
-        first.conditional_assign(&index, hit & first.ct_eq(&NONE));
+    match (hits, hits & lives) {
+        (0, _) => Err(Reason::Mismatch),
+        (_, 0) => Err(Reason::Expired),
+        (_, accepted) => Ok(accepted.trailing_zeros() as usize),
     }
-    (first != NONE).then_some(usize::from(first))
 }
 
 #[cfg(test)]
@@ -208,12 +197,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_of_several_that_hit_is_found() {
+    fn the_first_of_several_that_hit_and_are_live_is_found() {
+        let live = |hits: &[u8]| accepted(hits.iter().map(|hit| (*hit, true)));
         for (hits, found) in
             [(&[][..], None), (&[0, 0], None), (&[1], Some(0)), (&[0, 1, 0], Some(1)), (&[0, 1, 1, 1], Some(1))]
         {
-            assert_eq!(first(hits.iter().map(|hit| Choice::from(*hit))), found);
+            assert_eq!(live(hits), found.ok_or(Reason::Mismatch));
         }
+        let judged = |keys: &[(u8, bool)]| accepted(keys.iter().copied());
+        assert_eq!(judged(&[(1, false), (0, true)]), Err(Reason::Expired));
+        assert_eq!(judged(&[(0, false), (0, false)]), Err(Reason::Mismatch));
+        assert_eq!(judged(&[(1, false), (0, true), (1, true), (1, true)]), Ok(2));
     }
 
     #[test]

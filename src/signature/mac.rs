@@ -1,6 +1,13 @@
 //! The keyed hash, whichever it is, and its fixed-size result.
 
-use hmac::{Hmac, KeyInit, Mac as _};
+use hmac::{
+    EagerHash, KeyInit,
+    block_api::HmacCore,
+    digest::{
+        array::Array,
+        block_api::{Buffer, FixedOutputCore, UpdateCore},
+    },
+};
 use sha2::{Sha256, Sha512};
 use subtle::{Choice, ConstantTimeEq};
 
@@ -28,16 +35,16 @@ impl Hash {
 /// A keyed state: made once from the secret, cloned for each request, fed as bytes arrive.
 #[derive(Clone)]
 pub(super) enum Mac {
-    Sha256(Hmac<Sha256>),
+    Sha256(Keyed<Sha256>),
     // Twice as large, and seldom: it would make every move of the other one slower.
-    Sha512(Box<Hmac<Sha512>>),
+    Sha512(Box<Keyed<Sha512>>),
 }
 
 impl Mac {
     pub(super) fn new(hash: Hash, key: &[u8]) -> Self {
         match hash {
-            Hash::Sha256 => Self::Sha256(keyed(key)),
-            Hash::Sha512 => Self::Sha512(Box::new(keyed(key))),
+            Hash::Sha256 => Self::Sha256(Keyed::new(key)),
+            Hash::Sha512 => Self::Sha512(Box::new(Keyed::new(key))),
         }
     }
 
@@ -48,20 +55,50 @@ impl Mac {
         }
     }
 
-    pub(super) fn finish(self) -> Tag {
+    /// The MAC of all that it was fed. It is no keyed state any more then.
+    pub(super) fn finish(&mut self) -> Tag {
         match self {
-            Self::Sha256(mac) => Tag::new(&mac.finalize().into_bytes()),
-            Self::Sha512(mac) => Tag::new(&mac.finalize().into_bytes()),
+            Self::Sha256(mac) => mac.finish(),
+            Self::Sha512(mac) => mac.finish(),
         }
     }
 }
 
-fn keyed<M: KeyInit>(key: &[u8]) -> M {
-    M::new_from_slice(key).expect("HMAC takes keys of every length")
+/// What `hmac::Hmac` is made of. That can be finished by value alone, and a small message would pay for each move of it.
+pub(super) struct Keyed<H: EagerHash> {
+    core: HmacCore<H>,
+    buffer: Buffer<HmacCore<H>>,
+}
+
+impl<H: EagerHash> Keyed<H> {
+    fn new(key: &[u8]) -> Self {
+        let core = HmacCore::new_from_slice(key).expect("HMAC takes keys of every length");
+        Self { core, buffer: Buffer::<HmacCore<H>>::default() }
+    }
+
+    fn update(&mut self, bytes: &[u8]) {
+        let Self { core, buffer } = self;
+        buffer.digest_blocks(bytes, |blocks| core.update_blocks(blocks));
+    }
+
+    fn finish(&mut self) -> Tag {
+        let mut output = Array::default();
+        self.core.finalize_fixed_core(&mut self.buffer, &mut output);
+        Tag::new(&output)
+    }
+}
+
+impl<H: EagerHash> Clone for Keyed<H> {
+    fn clone(&self) -> Self {
+        Self { core: self.core.clone(), buffer: self.buffer.clone() }
+    }
 }
 
 /// A MAC, with zeros after a short one: all are compared over the same number of bytes.
+///
+/// Aligned, so that it is moved and compared by words that do not lie across each other.
 #[derive(Clone, Copy)]
+#[repr(align(16))]
 pub(super) struct Tag([u8; Self::MAX]);
 
 impl Tag {
@@ -104,7 +141,7 @@ mod tests {
             b"message".chunks(2).for_each(|piece| pieces.update(piece));
             let (whole, pieces) = (whole.finish(), pieces.finish());
             assert!(bool::from(whole.ct_eq(&pieces)));
-            assert!(!bool::from(whole.ct_eq(&keyed.finish())));
+            assert!(!bool::from(whole.ct_eq(&keyed.clone().finish())));
             assert_eq!(whole.as_slice(hash).len(), hash.len());
         }
     }

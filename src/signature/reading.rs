@@ -89,8 +89,8 @@ impl<S, D: Buf> Reading<S, D> {
     }
 
     /// The verdict, what goes on if it is good, and what it is known by.
-    pub(super) fn finish(self, scheme: &Scheme) -> Result<(S, Request<VerifiedBody>, Option<ReplayKey>), RefusalKind> {
-        let (verified, key) = self.check.finish(scheme)?;
+    pub(super) fn finish(mut self, scheme: &Scheme) -> Result<(S, Request<VerifiedBody>, Option<ReplayKey>), RefusalKind> {
+        let (verified, key) = (self.check.finish(scheme)?, self.check.key());
         tell::verified(scheme, &verified);
         let mut request = Request::from_parts(self.head, self.intake.finish());
         credentials::hide(request.headers_mut());

@@ -16,6 +16,7 @@ use super::{
     gate::Gate,
     refusal::{Refusal, RefusalKind, Refuse},
     replay::ReplayStore,
+    verify::Check,
 };
 
 /// Verifies requests before the inner service sees them; made by [`SignatureLayer`](super::SignatureLayer).
@@ -51,9 +52,10 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let (gate, (head, body)) = (&self.gate, request.into_parts());
-        let kind = match gate.verifier.check(&head.headers, &head.extensions, gate.replays.is_some()) {
-            Ok(_) if declares_more(&head.headers, &body, gate.max_body) => RefusalKind::BodyTooLarge,
-            Ok(check) => return ResponseFuture::reading(Arc::clone(gate), check, head, body, self.inner.clone()),
+        let mut check = Check::new();
+        let kind = match gate.verifier.check(&mut check, &head.headers, &head.extensions, gate.replays.is_some()) {
+            Ok(()) if declares_more(&head.headers, &body, gate.max_body) => RefusalKind::BodyTooLarge,
+            Ok(()) => return ResponseFuture::reading(Arc::clone(gate), check, head, body, self.inner.clone()),
             Err(reason) => reason.into(),
         };
         ResponseFuture::refused(Arc::clone(gate), Refusal::new(kind))

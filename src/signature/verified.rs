@@ -21,7 +21,7 @@ pub struct Verified {
     pub(super) by: Arc<Voucher>,
     pub(super) signed: bool,
     /// Of other secrets that were needed.
-    pub(super) others: Vec<Arc<Voucher>>,
+    pub(super) others: [Option<Arc<Voucher>>; 2],
     pub(super) timestamp: Option<UnixTime>,
     pub(super) replay_id: Option<HeaderValue>,
 }
@@ -54,7 +54,7 @@ impl Verified {
 
     /// Whoever vouched, the signature's first.
     pub(super) fn vouchers(&self) -> impl Iterator<Item = &Voucher> {
-        std::iter::once(&self.by).chain(&self.others).map(|voucher| &**voucher)
+        std::iter::once(&self.by).chain(self.others.iter().flatten()).map(|voucher| &**voucher)
     }
 
     /// The id that is signed with the message and stays the same when it is sent again, if the scheme has one, as Standard

@@ -124,9 +124,10 @@ impl SignatureVerifier {
     ///
     /// What is wrong with it. For logs and metrics: an answer that shows it helps a forger along.
     pub fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified, Reason> {
-        let mut verifying = self.begin(headers)?;
-        verifying.update(body);
-        verifying.finish()
+        let mut check = Check::new();
+        self.check(&mut check, headers, &self.context, false)?;
+        check.update(body);
+        check.finish(&self.scheme)
     }
 
     /// Judges the headers, and begins with a body that arrives in pieces.
@@ -166,17 +167,25 @@ impl SignatureVerifier {
     ///
     /// What is wrong with the headers, or [`Reason::NoContext`] where there is none and the scheme signs one.
     pub fn begin_in(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Verifying<'_>, Reason> {
-        Ok(Verifying { check: self.check(headers, extensions, false)?, scheme: &self.scheme })
+        let mut check = Check::new();
+        self.check(&mut check, headers, extensions, false)?;
+        Ok(Verifying { check, scheme: &self.scheme })
     }
 
     /// The headers' verdict, for whoever feeds the body; `replays` is whether it has to say what the message is known by.
-    pub(super) fn check(&self, headers: &HeaderMap, extensions: &Extensions, replays: bool) -> Result<Check, Reason> {
+    pub(super) fn check(
+        &self,
+        check: &mut Check,
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        replays: bool,
+    ) -> Result<(), Reason> {
         let extensions = if self.context.is_empty() { extensions } else { &self.context };
         let keys = self.keyring.read();
         // Half of what a small message costs besides its MAC would be the clock.
         let timed = self.scheme.is_timed() || keys.are_timed();
         let now = if timed { self.clock.now() } else { UnixTime::default() };
-        Check::begin(&self.scheme, &keys, (self.credentials, replays), headers, extensions, now)
+        check.begin(&self.scheme, &keys, (self.credentials, replays), headers, extensions, now)
     }
 
     pub(super) const fn scheme(&self) -> &Scheme {
@@ -214,8 +223,8 @@ impl Verifying<'_> {
     /// # Errors
     ///
     /// When no signature is one of these headers and this body, under a secret that is accepted.
-    pub fn finish(self) -> Result<Verified, Reason> {
-        self.check.finish(self.scheme).map(|(verified, _)| verified)
+    pub fn finish(mut self) -> Result<Verified, Reason> {
+        self.check.finish(self.scheme)
     }
 }
 

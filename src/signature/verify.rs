@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{Extensions, HeaderMap, HeaderValue};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::ConstantTimeEq;
 
 use super::{
     Reason, Scheme, Verification, credentials,
@@ -40,14 +40,14 @@ enum Proof {
     /// Signatures, and a MAC under each key that one of them has to be.
     Macs { candidates: Few<Candidate>, signatures: Few<Tag> },
     /// Signatures of another kind.
-    Foreign(Box<dyn Verification>),
+    Foreign(Option<Box<dyn Verification>>),
 }
 
-/// A key, as it was when the headers came.
+/// A key, as it was when the headers came; what it holds is taken at the end.
 struct Candidate {
     mac: Mac,
     live: bool,
-    voucher: Arc<Voucher>,
+    voucher: Option<Arc<Voucher>>,
 }
 
 impl Proof {
@@ -57,64 +57,68 @@ impl Proof {
             Self::Macs { candidates, .. } => {
                 candidates.as_mut_slice().iter_mut().for_each(|candidate| candidate.mac.update(bytes));
             }
-            Self::Foreign(verification) => verification.update(bytes),
+            Self::Foreign(verification) => verification.iter_mut().for_each(|verification| verification.update(bytes)),
         }
     }
 }
 
 impl Check {
-    /// Judges the headers. Every proof that is present has to be good, and one has to be present.
-    pub(super) fn begin(
-        scheme: &Scheme,
-        keys: &Keys,
-        (credentials, replays): (bool, bool),
-        headers: &HeaderMap,
-        extensions: &Extensions,
-        now: UnixTime,
-    ) -> Result<Self, Reason> {
-        let mut check = Self {
+    /// Of nothing yet. It is filled and emptied in place: a keyed state is large beside what is done with it.
+    pub(super) const fn new() -> Self {
+        Self {
             proof: Proof::Absent,
             timestamp: None,
             replay_id: None,
             known: None,
             content: None,
             credentials: [None, None],
-        };
+        }
+    }
+
+    /// Judges the headers. Every proof that is present has to be good, and one has to be present.
+    pub(super) fn begin(
+        &mut self,
+        scheme: &Scheme,
+        keys: &Keys,
+        (credentials, replays): (bool, bool),
+        headers: &HeaderMap,
+        extensions: &Extensions,
+        now: UnixTime,
+    ) -> Result<(), Reason> {
         if credentials {
-            for (presented, by) in credentials::read(headers)?.into_iter().zip(&mut check.credentials) {
+            for (presented, by) in credentials::read(headers)?.into_iter().zip(&mut self.credentials) {
                 if let Some(presented) = presented {
-                    let hits = keys.iter().map(|key| (key.credential.ct_eq(&presented), key.is_live(now)));
+                    let hits = keys.iter().map(|key| (key.credential.ct_eq(&presented).unwrap_u8(), key.is_live(now)));
                     *by = Some(Arc::clone(&keys[accepted(hits)?].voucher));
                 }
             }
         }
-        if check.credentials.iter().any(Option::is_some) && !scheme.is_in(headers) {
-            return Ok(check);
+        if self.credentials.iter().any(Option::is_some) && !scheme.is_in(headers) {
+            return Ok(());
         }
         if let Some(verifier) = keys.verifier() {
-            let claim = scheme.read_any(headers, now)?;
-            let signatures: Vec<&[u8]> = claim.signatures.as_slice().iter().map(Vec::as_slice).collect();
-            check.proof = Proof::Foreign(verifier.begin(&signatures));
-            check.claimed(scheme, &claim, replays, headers, extensions)?;
+            let (signatures, claim) = scheme.read_any(headers, now)?;
+            let signatures: Vec<&[u8]> = signatures.as_slice().iter().map(Vec::as_slice).collect();
+            self.proof = Proof::Foreign(Some(verifier.begin(&signatures)));
+            self.claimed(scheme, &claim, replays, headers, extensions)?;
         } else {
-            let mut claim = scheme.read(headers, now)?;
-            let signatures = std::mem::replace(&mut claim.signatures, Few::none());
+            let (signatures, claim) = scheme.read(headers, now)?;
             let candidate = |key: &Key| Candidate {
                 mac: key.mac.clone(),
                 live: key.is_live(now),
-                voucher: Arc::clone(&key.voucher),
+                voucher: Some(Arc::clone(&key.voucher)),
             };
-            check.proof = Proof::Macs { candidates: keys.iter().map(candidate).collect(), signatures };
-            check.claimed(scheme, &claim, replays, headers, extensions)?;
+            self.proof = Proof::Macs { candidates: Few::of(keys, candidate), signatures };
+            self.claimed(scheme, &claim, replays, headers, extensions)?;
         }
-        Ok(check)
+        Ok(())
     }
 
     /// Feeds what precedes the body, and keeps what is told of the message.
-    fn claimed<T>(
+    fn claimed(
         &mut self,
         scheme: &Scheme,
-        claim: &Claim<'_, T>,
+        claim: &Claim<'_>,
         replays: bool,
         headers: &HeaderMap,
         extensions: &Extensions,
@@ -154,34 +158,41 @@ impl Check {
         }
     }
 
-    /// The verdict: every MAC is compared with every signature. And what the message is known by.
-    pub(super) fn finish(self, scheme: &Scheme) -> Result<(Verified, Option<ReplayKey>), Reason> {
-        let signed_with = match self.proof {
+    /// The verdict, once: every MAC is compared with every signature.
+    pub(super) fn finish(&mut self, scheme: &Scheme) -> Result<Verified, Reason> {
+        let signed_with = match &mut self.proof {
             Proof::Absent => None,
             Proof::Macs { candidates, signatures } => {
-                let judged = candidates.map(|Candidate { mac, live, voucher }| {
-                    let tag = mac.finish();
-                    let any = |hit, signature: &Tag| hit | tag.ct_eq(signature);
-                    ((signatures.as_slice().iter().fold(Choice::from(0), any), live), voucher)
+                let candidates = candidates.as_mut_slice();
+                let judged = candidates.iter_mut().map(|candidate| {
+                    let tag = candidate.mac.finish();
+                    let hits = signatures.as_slice().iter().map(|signature| tag.ct_eq(signature).unwrap_u8());
+                    (hits.fold(0, |any, hit| any | hit), candidate.live)
                 });
-                let place = accepted(judged.as_slice().iter().map(|(judged, _)| *judged))?;
-                judged.into_nth(place).map(|(_, voucher)| voucher)
+                let place = accepted(judged)?;
+                candidates[place].voucher.take()
             }
             Proof::Foreign(verification) => {
-                let label = verification.finish().ok_or(Reason::Mismatch)?;
+                let label = verification.take().expect(FINISHED).finish().ok_or(Reason::Mismatch)?;
                 Some(Arc::new(Voucher::new(scheme.shared_name(), label)))
             }
         };
         let signed = signed_with.is_some();
-        let mut vouched = signed_with.into_iter().chain(self.credentials.into_iter().flatten());
-        let by = vouched.next().ok_or(Reason::Mismatch)?;
-        let mut others: Vec<Arc<Voucher>> = Vec::new();
-        for other in vouched {
-            if other.label() != by.label() && others.iter().all(|known| known.label() != other.label()) {
-                others.push(other);
-            }
-        }
-        let verified = Verified { by, signed, others, timestamp: self.timestamp, replay_id: self.replay_id };
-        Ok((verified, self.known.or_else(|| self.content.map(|content| content.finish()))))
+        let credentials = &mut self.credentials;
+        let by = signed_with.or_else(|| credentials.iter_mut().find_map(Option::take)).ok_or(Reason::Mismatch)?;
+        let [mut first, mut second] = std::mem::take(credentials);
+        let is_new = |other: &Arc<Voucher>| other.label() != by.label();
+        first = first.filter(is_new);
+        second = second.filter(|other| is_new(other) && first.as_ref().is_none_or(|first| first.label() != other.label()));
+        let (timestamp, replay_id) = (self.timestamp, self.replay_id.take());
+        Ok(Verified { by, signed, others: [first, second], timestamp, replay_id })
+    }
+
+    /// What the message is known by, once, where replays are refused and something is signed.
+    pub(super) fn key(&mut self) -> Option<ReplayKey> {
+        self.known.or_else(|| self.content.take().map(|content| content.finish()))
     }
 }
+
+/// Whoever holds a check gives it away with its verdict.
+const FINISHED: &str = "finished twice";

@@ -1,6 +1,9 @@
 //! How a signature header is written.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use http::HeaderValue;
+
+use super::text;
 
 use crate::signature::{
     MAX_SIGNATURES, Reason,
@@ -31,7 +34,7 @@ pub enum Encoding {
 
 impl Encoding {
     /// The bytes that `text` stands for, however many.
-    pub(super) fn bytes(self, text: &str) -> Option<Vec<u8>> {
+    pub(super) fn bytes(self, text: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Hex => hex::decode(text).ok(),
             Self::Base64 => STANDARD.decode(text).ok(),
@@ -39,14 +42,19 @@ impl Encoding {
     }
 
     /// The MAC that `text` stands for, if it is one of `hash`'s length.
-    pub(super) fn decode(self, text: &str, hash: Hash) -> Option<Tag> {
-        // base64's decoder asks for room by whole groups of three bytes.
-        let mut buffer = [0; Tag::MAX + 2];
-        let length = match self {
-            Self::Hex => from_hex(text.as_bytes(), &mut buffer[..hash.len()])?,
-            Self::Base64 => STANDARD.decode_slice(text, &mut buffer).ok()?,
-        };
-        (length == hash.len()).then(|| Tag::new(&buffer[..length]))
+    pub(super) fn decode(self, text: &[u8], hash: Hash) -> Option<Tag> {
+        match self {
+            Self::Hex => match hash {
+                Hash::Sha256 => from_hex::<32>(text).map(|bytes| Tag::new(&bytes)),
+                Hash::Sha512 => from_hex::<64>(text).map(|bytes| Tag::new(&bytes)),
+            },
+            Self::Base64 => {
+                // The decoder asks for room by whole groups of three bytes.
+                let mut buffer = [0; Tag::MAX + 2];
+                let length = STANDARD.decode_slice(text, &mut buffer).ok()?;
+                (length == hash.len()).then(|| Tag::new(&buffer[..length]))
+            }
+        }
     }
 
     pub(super) fn encode(self, bytes: &[u8]) -> String {
@@ -57,43 +65,51 @@ impl Encoding {
     }
 }
 
-/// Hex of `bytes.len()` bytes, of either case. Most requests have 64 digits of it, and `hex` takes four times as long.
-fn from_hex(text: &[u8], bytes: &mut [u8]) -> Option<usize> {
-    if text.len() != 2 * bytes.len() {
-        return None;
-    }
-    let mut wrong = 0;
-    for (byte, digits) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        let (high, low) = (DIGITS[usize::from(digits[0])], DIGITS[usize::from(digits[1])]);
-        wrong |= high | low;
-        *byte = high << 4 | low & 0xf;
-    }
-    (wrong <= 0xf).then_some(bytes.len())
+/// The `N` bytes that hex of either case stands for. Most requests have 64 digits of it, and `hex` takes ten times as long.
+fn from_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+    let (pairs, odd) = text.as_chunks::<2>();
+    let pairs: &[[u8; 2]; N] = pairs.try_into().ok().filter(|_| odd.is_empty())?;
+    // Without a branch or a table, and so by many digits at once.
+    let digits = pairs.map(|[high, low]| [from_digit(high), from_digit(low)]);
+    let wrong = digits.as_flattened().iter().fold(0, |wrong, digit| wrong | digit);
+    let bytes = digits.map(|pair| {
+        let pair = u16::from_be_bytes(pair);
+        (pair >> 4 | pair).to_be_bytes()[1]
+    });
+    (wrong <= 0xf).then_some(bytes)
 }
 
 /// What a hex digit stands for, and more than that can be for all that is none.
-const DIGITS: [u8; 256] = {
-    let mut digits = [0xff; 256];
-    let mut digit = 0;
-    while digit < 16 {
-        digits[b"0123456789abcdef"[digit as usize] as usize] = digit;
-        digits[b"0123456789ABCDEF"[digit as usize] as usize] = digit;
-        digit += 1;
-    }
-    digits
-};
+const fn from_digit(text: u8) -> u8 {
+    let (number, letter) = (text.wrapping_sub(b'0'), (text | 0x20).wrapping_sub(b'a'));
+    let none = if letter < 6 { letter + 10 } else { 0xff };
+    if number < 10 { number } else { none }
+}
+
+/// Where `byte` is first, or the end: by sixteen bytes at once, since what is between is long.
+fn find(text: &[u8], byte: u8) -> usize {
+    let (chunks, _) = text.as_chunks::<16>();
+    let is_in = |chunk: &&[u8; 16]| chunk.iter().fold(false, |found, other| found | (*other == byte));
+    let passed = 16 * chunks.iter().take_while(|chunk| !is_in(chunk)).count();
+    passed + text[passed..].iter().position(|other| *other == byte).unwrap_or(text.len() - passed)
+}
 
 impl Grammar {
     /// The signatures in `value`: at least one, and at most [`MAX_SIGNATURES`].
-    pub(super) fn signatures<T>(&self, value: &str, decode: impl Fn(&str) -> Option<T>) -> Result<Few<T>, Reason> {
-        let one = |text: &str| decode(text).map(Few::one).ok_or(Reason::Malformed);
+    pub(super) fn signatures<T>(
+        &self,
+        value: &HeaderValue,
+        decode: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<Few<T>, Reason> {
+        // No encoding takes what is no text.
+        let one = |text: &[u8]| decode(text).map(Few::one).ok_or(Reason::Malformed);
         match self {
-            Self::Bare => one(value),
-            Self::Prefix(prefix) => one(value.strip_prefix(prefix.as_str()).ok_or(Reason::Malformed)?),
+            Self::Bare => one(value.as_bytes()),
+            Self::Prefix(prefix) => one(value.as_bytes().strip_prefix(prefix.as_bytes()).ok_or(Reason::Malformed)?),
             Self::List { key, .. } => {
                 let mut seen = 0;
                 let mut signatures = Few::none();
-                for text in self.values(value, key) {
+                for text in self.values(text(value)?.as_bytes(), key) {
                     seen += 1;
                     if seen > MAX_SIGNATURES {
                         return Err(Reason::Malformed);
@@ -113,7 +129,7 @@ impl Grammar {
     }
 
     /// The one value under `key` in a list.
-    pub(super) fn only<'v>(&self, value: &'v str, key: &str) -> Result<&'v str, Reason> {
+    pub(super) fn only<'v>(&self, value: &'v [u8], key: &str) -> Result<&'v [u8], Reason> {
         let mut values = self.values(value, key);
         match (values.next(), values.next()) {
             (None, _) => Err(Reason::Missing),
@@ -122,17 +138,25 @@ impl Grammar {
         }
     }
 
-    fn values<'v>(&self, value: &'v str, key: &str) -> impl Iterator<Item = &'v str> {
+    fn values<'v>(&self, value: &'v [u8], key: &str) -> impl Iterator<Item = &'v [u8]> {
+        // No other grammar has keys, and none separates by what is not ASCII; a line feed occurs in no header.
+        let byte = |separator: char| u8::try_from(separator).unwrap_or(b'\n');
         let (entries, pair) = match self {
-            Self::List { entries, pair, .. } => (*entries, *pair),
-            // No other grammar has keys; a line feed occurs in no header.
-            Self::Bare | Self::Prefix(_) => ('\n', '\n'),
+            Self::List { entries, pair, .. } => (byte(*entries), byte(*pair)),
+            Self::Bare | Self::Prefix(_) => (b'\n', b'\n'),
         };
-        value
-            .split(entries)
-            .filter_map(move |entry| entry.split_once(pair))
-            .filter(move |(k, _)| *k == key)
-            .map(|(_, v)| v)
+        let mut left = Some(value);
+        let entries = std::iter::from_fn(move || {
+            let value = left?;
+            let end = find(value, entries);
+            left = value.get(end + 1..);
+            Some(&value[..end])
+        });
+        // No key holds a separator, so the first one in an entry is behind its key.
+        entries.filter_map(move |entry| match entry.strip_prefix(key.as_bytes())?.split_first()? {
+            (next, value) if *next == pair => Some(value),
+            _ => None,
+        })
     }
 
     /// The header's value for one signature, and for a timestamp where that is in the list.
@@ -153,12 +177,13 @@ mod tests {
     use super::*;
 
     fn count(grammar: &Grammar, value: &str) -> Result<usize, Reason> {
-        grammar.signatures(value, |text| Encoding::Hex.decode(text, Hash::Sha256)).map(|tags| tags.as_slice().len())
+        let value = HeaderValue::from_str(value).unwrap();
+        grammar.signatures(&value, |text| Encoding::Hex.decode(text, Hash::Sha256)).map(|tags| tags.as_slice().len())
     }
 
     #[test]
     fn an_encoding_is_read_in_its_canonical_form_and_length_alone() {
-        let decode = |encoding: Encoding, text: &str| encoding.decode(text, Hash::Sha256).is_some();
+        let decode = |encoding: Encoding, text: &str| encoding.decode(text.as_bytes(), Hash::Sha256).is_some();
         let bytes = [0xfb; 32];
         for encoding in [Encoding::Hex, Encoding::Base64] {
             let text = encoding.encode(&bytes);
@@ -181,14 +206,25 @@ mod tests {
         for one in 0..=u8::MAX {
             for other in [b'0', b'9', b'a', b'F', b'g', b'/', b':', b'@', b'`', 0, 0x80, 0xff] {
                 for text in [[one, other], [other, one]] {
-                    let (mut ours, mut theirs) = ([0], [0]);
-                    let read = from_hex(&text, &mut ours).is_some();
-                    assert_eq!(read, hex::decode_to_slice(text, &mut theirs).is_ok(), "{text:?}");
-                    assert!(!read || ours == theirs, "{text:?}");
+                    let mut theirs = [0];
+                    let theirs = hex::decode_to_slice(text, &mut theirs).is_ok().then_some(theirs);
+                    assert_eq!(from_hex(&text), theirs, "{text:?}");
                 }
             }
         }
-        assert!(from_hex(b"0", &mut [0]).is_none() && from_hex(b"000", &mut [0]).is_none());
+        assert!(from_hex::<1>(b"0").is_none() && from_hex::<1>(b"000").is_none() && from_hex::<1>(b"0000").is_none());
+    }
+
+    #[test]
+    fn a_byte_is_found_wherever_it_is() {
+        for length in 0..50 {
+            let mut text = vec![b'x'; length];
+            assert_eq!(find(&text, b','), length);
+            for place in (0..length).rev() {
+                text[place] = b',';
+                assert_eq!(find(&text, b','), place, "of {length}");
+            }
+        }
     }
 
     #[test]
@@ -202,8 +238,8 @@ mod tests {
         assert_eq!(count(&list, ""), Err(Reason::Missing));
         assert_eq!(count(&list, &format!("v1={good},").repeat(MAX_SIGNATURES)), Ok(MAX_SIGNATURES));
         assert_eq!(count(&list, &format!("v1={good},").repeat(MAX_SIGNATURES + 1)), Err(Reason::Malformed));
-        assert_eq!(list.only("t=1,v1=x", "t"), Ok("1"));
-        assert_eq!(list.only("t=1,t=1", "t"), Err(Reason::Repeated));
-        assert_eq!(list.only("v1=x", "t"), Err(Reason::Missing));
+        assert_eq!(list.only(b"t=1,v1=x", "t"), Ok(&b"1"[..]));
+        assert_eq!(list.only(b"t=1,t=1", "t"), Err(Reason::Repeated));
+        assert_eq!(list.only(b"v1=x", "t"), Err(Reason::Missing));
     }
 }

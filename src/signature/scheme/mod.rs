@@ -94,17 +94,16 @@ enum Part {
     Context,
 }
 
-/// What the headers of a request claim.
-pub(super) struct Claim<'h, T> {
-    pub(super) signatures: Few<T>,
+/// What the headers of a request claim, beside the signatures.
+pub(super) struct Claim<'h> {
     pub(super) timestamp: Option<UnixTime>,
     /// The timestamp as it was sent.
-    time: &'h str,
+    time: &'h [u8],
     /// Which of the header's aliases was used.
     family: usize,
 }
 
-impl<T> Claim<'_, T> {
+impl Claim<'_> {
     /// The message's id, where the scheme signs one.
     pub(super) fn replay_id<'h>(&self, scheme: &Scheme, headers: &'h HeaderMap) -> Option<&'h HeaderValue> {
         headers.get(alias(scheme.replay_id.as_deref()?, self.family))
@@ -178,12 +177,16 @@ impl Scheme {
     }
 
     /// What the headers claim, judged as far as that goes without the body; the signatures are MACs.
-    pub(super) fn read<'h>(&self, headers: &'h HeaderMap, now: UnixTime) -> Result<Claim<'h, Tag>, Reason> {
+    pub(super) fn read<'h>(&self, headers: &'h HeaderMap, now: UnixTime) -> Result<(Few<Tag>, Claim<'h>), Reason> {
         self.read_as(headers, now, |text| self.encoding.decode(text, self.hash))
     }
 
     /// The same for signatures of any length.
-    pub(super) fn read_any<'h>(&self, headers: &'h HeaderMap, now: UnixTime) -> Result<Claim<'h, Vec<u8>>, Reason> {
+    pub(super) fn read_any<'h>(
+        &self,
+        headers: &'h HeaderMap,
+        now: UnixTime,
+    ) -> Result<(Few<Vec<u8>>, Claim<'h>), Reason> {
         self.read_as(headers, now, |text| self.encoding.bytes(text))
     }
 
@@ -191,22 +194,22 @@ impl Scheme {
         &self,
         headers: &'h HeaderMap,
         now: UnixTime,
-        decode: impl Fn(&str) -> Option<T>,
-    ) -> Result<Claim<'h, T>, Reason> {
+        decode: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<(Few<T>, Claim<'h>), Reason> {
         let (family, name) = self.family(headers)?;
-        let value = text(only(headers, name)?)?;
+        let value = only(headers, name)?;
         let signatures = self.grammar.signatures(value, decode)?;
         let (time, timestamp) = match &self.timestamp {
-            None => ("", None),
+            None => (&[][..], None),
             Some(timestamp) => {
                 let time = match &timestamp.place {
-                    Place::Header(_) => text(only(headers, alias(&self.timestamp_headers, family))?)?,
-                    Place::List(key) => self.grammar.only(value, key)?,
+                    Place::Header(_) => text(only(headers, alias(&self.timestamp_headers, family))?)?.as_bytes(),
+                    Place::List(key) => self.grammar.only(value.as_bytes(), key)?,
                 };
-                (time, Some(timestamp.judge(time.as_bytes(), now)?))
+                (time, Some(timestamp.judge(time, now)?))
             }
         };
-        Ok(Claim { signatures, timestamp, time, family })
+        Ok((signatures, Claim { timestamp, time, family }))
     }
 
     /// Which of its headers a request has, which has to be one.
@@ -221,9 +224,9 @@ impl Scheme {
     }
 
     /// Feeds what is signed before the body.
-    pub(super) fn feed<T>(
+    pub(super) fn feed(
         &self,
-        claim: &Claim<'_, T>,
+        claim: &Claim<'_>,
         headers: &HeaderMap,
         extensions: &Extensions,
         mut feed: impl FnMut(&[u8]),
@@ -231,7 +234,7 @@ impl Scheme {
         for (place, part) in self.prefix.iter().enumerate() {
             match part {
                 Part::Literal(text) => feed(text),
-                Part::Timestamp => feed(claim.time.as_bytes()),
+                Part::Timestamp => feed(claim.time),
                 Part::Context => feed(&extensions.get::<SignedContext>().ok_or(Reason::NoContext)?.0),
                 Part::Header(names) => {
                     let value = only(headers, alias(names, claim.family))?.as_bytes();
@@ -256,11 +259,11 @@ impl Scheme {
         &self,
         headers: &mut HeaderMap,
         now: UnixTime,
-        mac: impl FnOnce(&Claim<'_, Tag>, &HeaderMap) -> Result<Tag, Reason>,
+        mac: impl FnOnce(&Claim<'_>, &HeaderMap) -> Result<Tag, Reason>,
     ) -> Result<(), Reason> {
         let time = self.timestamp.as_ref().map(|timestamp| timestamp.print(now)).unwrap_or_default();
         let value = |text: &str| HeaderValue::from_str(text).map_err(|_| Reason::Malformed);
-        let claim = Claim { signatures: Few::none(), timestamp: None, time: &time, family: 0 };
+        let claim = Claim { timestamp: None, time: time.as_bytes(), family: 0 };
         let tag = mac(&claim, headers)?;
         let listed = match &self.timestamp {
             Some(Timestamp { place: Place::List(key), .. }) => Some((key.as_str(), time.as_str())),
@@ -286,8 +289,11 @@ impl Scheme {
 /// Whether `next` after `value` is where it first occurs, also across the seam: `a:` before `::` is `a` before `::` and
 /// one more colon, so a byte could wander from the header into the body.
 fn ends_at(value: &[u8], next: &[u8]) -> bool {
-    let joined = [value, next].concat();
-    joined.windows(next.len().max(1)).position(|window| window == next) == Some(value.len())
+    !(0..value.len()).any(|place| {
+        let rest = &value[place..];
+        // What is left of `next` behind the seam, where it reaches over that, would be the beginning of `next` again.
+        rest.starts_with(next) || next.strip_prefix(rest).is_some_and(|behind| next.starts_with(behind))
+    })
 }
 
 /// The name that goes with the signature header's alias.
@@ -302,6 +308,33 @@ pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h 
     if values.next().is_some() { Err(Reason::Repeated) } else { Ok(only) }
 }
 
-fn text(value: &HeaderValue) -> Result<&str, Reason> {
+pub(super) fn text(value: &HeaderValue) -> Result<&str, Reason> {
     value.to_str().map_err(|_| Reason::Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// All texts of at most `length` letters, of two.
+    fn texts(length: usize) -> Vec<Vec<u8>> {
+        let mut texts = vec![Vec::new()];
+        for place in 0.. {
+            let Some(text) = texts.get(place).filter(|text: &&Vec<u8>| text.len() < length).cloned() else { break };
+            texts.extend([b"a", b":"].map(|letter| [&text[..], letter].concat()));
+        }
+        texts
+    }
+
+    #[test]
+    fn a_text_ends_where_what_follows_first_occurs() {
+        assert_eq!(texts(4).len(), 31);
+        for value in texts(4) {
+            for next in texts(4).into_iter().filter(|next| !next.is_empty()) {
+                let joined = [&value[..], &next].concat();
+                let first = joined.windows(next.len()).position(|window| window == next);
+                assert_eq!(ends_at(&value, &next), first == Some(value.len()), "{value:?} {next:?}");
+            }
+        }
+    }
 }

@@ -120,6 +120,10 @@ impl Unit {
 fn digits(text: &[u8]) -> Option<u64> {
     match text {
         [b'0'] => Some(0),
+        // So many hold any number of seconds or milliseconds that will come up, and no overflow.
+        [b'1'..=b'9', ..] if text.len() < 20 => {
+            text.iter().try_fold(0, |number, byte| Some(number * 10 + digit(*byte)?))
+        }
         [b'1'..=b'9', ..] => {
             text.iter().try_fold(0u64, |number, byte| number.checked_mul(10)?.checked_add(digit(*byte)?))
         }
