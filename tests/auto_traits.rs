@@ -260,7 +260,7 @@ const SIZES: &[(&str, usize)] = &[
     ("retry::Wait", 136),
     ("retry::Withdrawal", 24),
     ("signature::Refusal", 16),
-    ("signature::ResponseFuture", 1032),
+    ("signature::ResponseFuture", 1040),
     ("signature::SignFuture", 472),
     ("signature::Verified", 120),
     ("signature::VerifiedBody", 168),

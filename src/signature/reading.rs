@@ -89,7 +89,10 @@ impl<S, D: Buf> Reading<S, D> {
     }
 
     /// The verdict, what goes on if it is good, and what it is known by.
-    pub(super) fn finish(mut self, scheme: &Scheme) -> Result<(S, Request<VerifiedBody>, Option<ReplayKey>), RefusalKind> {
+    pub(super) fn finish(
+        mut self,
+        scheme: &Scheme,
+    ) -> Result<(S, Request<VerifiedBody>, Option<ReplayKey>), RefusalKind> {
         let (verified, key) = (self.check.finish(scheme)?, self.check.key());
         tell::verified(scheme, &verified);
         let mut request = Request::from_parts(self.head, self.intake.finish());

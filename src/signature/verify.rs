@@ -183,7 +183,8 @@ impl Check {
         let [mut first, mut second] = std::mem::take(credentials);
         let is_new = |other: &Arc<Voucher>| other.label() != by.label();
         first = first.filter(is_new);
-        second = second.filter(|other| is_new(other) && first.as_ref().is_none_or(|first| first.label() != other.label()));
+        second =
+            second.filter(|other| is_new(other) && first.as_ref().is_none_or(|first| first.label() != other.label()));
         let (timestamp, replay_id) = (self.timestamp, self.replay_id.take());
         Ok(Verified { by, signed, others: [first, second], timestamp, replay_id })
     }
