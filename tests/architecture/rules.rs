@@ -239,5 +239,4 @@ pub(crate) const FEATURES: But = &[
 pub(crate) const MOST_LINES: usize = 320;
 
 /// Longer than that, and why.
-pub(crate) const LONG: But =
-    &[("signature/scheme/mod.rs", "one type: how it is read, written and judged, and half of it documentation")];
+pub(crate) const LONG: But = &[("signature/scheme/mod.rs", "one type: how a signature is read, judged and written")];

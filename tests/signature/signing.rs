@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use bytes::{Buf, Bytes};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http_body::Body;
 use http_body_util::{BodyExt, Full};
 use portcullis::{
     BoxError,
@@ -17,7 +18,7 @@ use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 
 use crate::{
     profiles::profiles,
-    support::{Script, Step, secret},
+    support::{SECRET, Script, Step, secret},
 };
 
 const CONTENT: &[u8] = b"{\"t\":\"Gr\xc3\xbc\xc3\x9fe\"}";
@@ -114,6 +115,32 @@ async fn a_body_that_is_in_memory_is_not_copied_and_trailers_go_along() {
     let split = |mut data: Bytes| data.split_to(data.len() / 2).chain(data);
     let body = Script::frames(CONTENT, 9).map_frame(move |frame| frame.map_data(split));
     assert_eq!(client.oneshot(Request::new(body)).await.unwrap().body(), CONTENT);
+}
+
+#[tokio::test]
+async fn a_client_can_announce_the_length_of_what_is_signed() {
+    let announced = service_fn(async |request: Request<SignedBody>| {
+        let mut body = request.into_body();
+        let before = (body.size_hint().exact(), body.is_end_stream());
+        while body.frame().await.is_some() {}
+        Ok::<_, Infallible>(Response::new((before, (body.size_hint().exact(), body.is_end_stream()))))
+    });
+    let client = layer(Scheme::github()).layer(announced);
+    let length = u64::try_from(CONTENT.len()).unwrap();
+    let response = client.clone().oneshot(Request::new(Script::frames(CONTENT, 3))).await.unwrap();
+    assert_eq!(response.into_body(), ((Some(length), false), (Some(0), true)));
+    let response = client.oneshot(Request::new(Script::frames(b"", 3))).await.unwrap();
+    assert_eq!(response.into_body().0, (Some(0), true));
+}
+
+/// Whoever logs a client logs no key.
+#[test]
+fn what_signs_prints_no_secret() {
+    let layer = layer(Scheme::github());
+    let printed = format!("{layer:?} {:?}", Signer::new(Scheme::github(), secret()));
+    assert!(printed.contains("github"), "{printed}");
+    let bytes = format!("{:?}", SECRET.as_bytes());
+    assert!(!printed.contains(SECRET) && !printed.contains(bytes.trim_matches(['[', ']'])), "{printed}");
 }
 
 #[tokio::test]
