@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     outcome::Retryable,
-    time::{Sleep, after, far, run_until},
+    time::{Instant, Sleep, after, far, run_until},
 };
 
 pin_project! {
@@ -45,8 +45,8 @@ pub(super) struct Again<S, Req> {
 pin_project! {
     #[project = StateProj]
     pub(super) enum State<F> {
-        // An attempt is running.
-        Calling { #[pin] future: F },
+        // An attempt is running, until it is cut. It has no timer before it is found to be pending.
+        Calling { #[pin] future: F, until: Option<Instant> },
         // Between attempts: a wait, and when that is over, until the service has become ready. What the budget gave for the next
         // attempt goes back where this is dropped.
         Between { waiting: bool, taken: Option<Withdrawal> },
@@ -73,7 +73,7 @@ where
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.as_mut().project();
-        let StateProj::Calling { future } = this.state.project() else { return self.go_on(cx, None) };
+        let StateProj::Calling { future, .. } = this.state.project() else { return self.go_on(cx, None) };
         let ended = match future.poll(cx) {
             Poll::Pending => Ended::Not,
             Poll::Ready(result) => {
@@ -114,7 +114,7 @@ where
         let mut at_once = 0;
         loop {
             match this.state.as_mut().project() {
-                StateProj::Calling { future } => {
+                StateProj::Calling { future, until } => {
                     let ended = polled.take().unwrap_or_else(|| match future.poll(cx) {
                         Poll::Ready(result) => {
                             let verdict = this.policy.judge(result.as_ref());
@@ -129,6 +129,7 @@ where
                             (Some(result), next)
                         }
                         Ended::Not => {
+                            run_until(this.timer.as_mut(), *until);
                             ready!(poll_timer(this.timer.as_mut(), cx));
                             if this.policy.session.is_late() {
                                 return Poll::Ready(Err(this.policy.cut()));
@@ -193,8 +194,7 @@ where
                     session.attempts = session.attempts.saturating_add(1);
                     let until = rules.until(session.deadline);
                     let copy = rules.send(&mut request, (session.attempts, session.history), until);
-                    run_until(this.timer.as_mut(), until);
-                    this.state.set(State::Calling { future: service.call(request) });
+                    this.state.set(State::Calling { future: service.call(request), until });
                     *this.again = copy.map(|request| Again { service, request });
                 }
                 StateProj::TooLate => return Poll::Ready(Err(this.policy.too_late())),

@@ -126,8 +126,9 @@
 //! # What it costs
 //!
 //! A call that succeeds copies its request (unless it is its only attempt), clones the inner service and the policy's plain
-//! data, and puts two marks into HTTP extensions. No box and no task; a clock and a timer only where there is a deadline or a
-//! limit for attempts. A [`Budget`] costs a reference and one addition, and a [backoff](Backoff::custom) of your own a reference.
+//! data, and puts two marks into HTTP extensions. No box and no task; a clock only where there is a deadline or a limit
+//! for attempts, and then a timer once the call is found to be pending. A [`Budget`] costs a reference and one addition, and a
+//! [backoff](Backoff::custom) of your own a reference.
 //!
 //! # Panics
 //!

@@ -11,10 +11,7 @@ use super::{
     history::History,
     policy::Session,
 };
-use crate::{
-    outcome::{Http, Retryable},
-    time::sleep_until,
-};
+use crate::outcome::{Http, Retryable};
 
 /// Tries again what failed: see [`RetryLayer`](super::RetryLayer).
 #[derive(Clone, Debug)]
@@ -74,9 +71,9 @@ where
         // cannot unwind is last, and so needs no place of its own meanwhile.
         ResponseFuture {
             again,
-            timer: until.map(sleep_until),
+            timer: None,
             policy: RetryPolicy { rules: self.policy.rules.clone(), session: Session::begun(deadline) },
-            state: State::Calling { future },
+            state: State::Calling { future, until },
         }
     }
 }
