@@ -127,6 +127,8 @@ impl fmt::Display for Reason {
     }
 }
 
+impl std::error::Error for Reason {}
+
 impl From<Reason> for RefusalKind {
     fn from(reason: Reason) -> Self {
         Self::Unauthorized(reason)
