@@ -88,6 +88,8 @@ mod copy;
 pub mod fallback;
 #[cfg(all(any(doc, doctest), feature = "breaker", feature = "retry"))]
 pub mod guide;
+#[cfg(any(feature = "breaker", feature = "retry"))]
+mod handle;
 pub mod outcome;
 #[cfg(any(feature = "bearer", feature = "retry"))]
 mod replay;

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     config::ConfigError,
+    handle::Handle,
     outcome::{Classify, Outcome, Results},
 };
 
@@ -47,13 +48,7 @@ use crate::{
 /// # Ok::<(), portcullis::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct Circuit(Handle);
-
-#[derive(Clone)]
-enum Handle {
-    Counted(Arc<Core>),
-    Leaked(&'static Core),
-}
+pub struct Circuit(Handle<Core>);
 
 /// A handle that does not keep the circuit alive.
 #[derive(Clone)]
@@ -85,7 +80,7 @@ impl Circuit {
     }
 
     pub(super) fn new(core: Core) -> Self {
-        Self(Handle::Counted(Arc::new(core)))
+        Self(Handle::new(core))
     }
 
     /// The same circuit for as long as the program runs: this handle and its clones count no references.
@@ -104,13 +99,7 @@ impl Circuit {
     /// ```
     #[must_use]
     pub fn leak(self) -> Self {
-        match self.0 {
-            Handle::Counted(core) => {
-                let leaked: &'static Arc<Core> = Box::leak(Box::new(core));
-                Self(Handle::Leaked(leaked))
-            }
-            leaked @ Handle::Leaked(_) => Self(leaked),
-        }
+        Self(self.0.leak())
     }
 
     /// Whether nothing is lost with it: it is closed, and this is the only handle.
@@ -130,10 +119,7 @@ impl Circuit {
 
     #[inline]
     pub(super) fn core(&self) -> &Core {
-        match &self.0 {
-            Handle::Counted(core) => core,
-            Handle::Leaked(core) => core,
-        }
+        &self.0
     }
 
     /// The circuit's name.

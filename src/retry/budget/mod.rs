@@ -5,11 +5,11 @@ mod builder; // what the user chose
 mod shared; // what threads share of it
 mod sync; // how
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 pub use self::builder::BudgetBuilder;
 use self::{account::Terms, shared::Shared};
-use crate::{time::Clock, trace::count};
+use crate::{handle::Handle, time::Clock, trace::count};
 
 /// How many retries there may be: a share of the requests in a sliding window, and a reserve on top.
 ///
@@ -68,13 +68,7 @@ use crate::{time::Clock, trace::count};
 ///
 /// However many threads ask, no more is granted than is allowed.
 #[derive(Clone)]
-pub struct Budget(Handle);
-
-#[derive(Clone)]
-enum Handle {
-    Counted(Arc<Core>),
-    Leaked(&'static Core),
-}
+pub struct Budget(Handle<Core>);
 
 struct Core {
     shared: Shared,
@@ -89,7 +83,7 @@ impl Budget {
 
     fn new(terms: Terms, clock: Clock) -> Self {
         let now = clock.now();
-        Self(Handle::Counted(Arc::new(Core { shared: Shared::new(terms, now), clock })))
+        Self(Handle::new(Core { shared: Shared::new(terms, now), clock }))
     }
 
     /// The same budget for as long as the program runs: this handle and its clones count no references.
@@ -106,33 +100,19 @@ impl Budget {
     /// ```
     #[must_use]
     pub fn leak(self) -> Self {
-        match self.0 {
-            Handle::Counted(core) => {
-                let leaked: &'static Arc<Core> = Box::leak(Box::new(core));
-                Self(Handle::Leaked(leaked))
-            }
-            leaked @ Handle::Leaked(_) => Self(leaked),
-        }
-    }
-
-    #[inline]
-    fn core(&self) -> &Core {
-        match &self.0 {
-            Handle::Counted(core) => core,
-            Handle::Leaked(core) => core,
-        }
+        Self(self.0.leak())
     }
 
     /// Counts a request, not a retry, that was sent. A [`RetryPolicy`](super::RetryPolicy) does that for its own.
     #[inline]
     pub fn record_request(&self) {
-        self.core().shared.record();
+        self.0.shared.record();
     }
 
     /// Takes a retry, if one is left.
     #[must_use = "a withdrawal that is dropped is given back"]
     pub fn try_withdraw(&self) -> Option<Withdrawal> {
-        let core = self.core();
+        let core = &*self.0;
         let Some(lap) = core.shared.withdraw(core.clock.now()) else {
             count!("portcullis_retry_budget_refusals_total");
             return None;
@@ -146,7 +126,7 @@ impl Budget {
     /// know them through a calm, too.
     #[must_use]
     pub fn left(&self) -> u64 {
-        let core = self.core();
+        let core = &*self.0;
         core.shared.left(core.clock.now())
     }
 }
@@ -179,7 +159,7 @@ impl Withdrawal {
 impl Drop for Withdrawal {
     fn drop(&mut self) {
         if let Some(budget) = &self.budget {
-            budget.core().shared.give_back(self.lap);
+            budget.0.shared.give_back(self.lap);
         }
     }
 }
