@@ -185,7 +185,7 @@ impl SignatureVerifier {
         // Half of what a small message costs besides its MAC would be the clock.
         let timed = self.scheme.is_timed() || keys.are_timed();
         let now = if timed { self.clock.now() } else { UnixTime::default() };
-        check.begin(&self.scheme, &keys, (self.credentials, replays), headers, extensions, now)
+        check.begin(&self.scheme, keys, (self.credentials, replays), headers, extensions, now)
     }
 
     pub(super) const fn scheme(&self) -> &Scheme {

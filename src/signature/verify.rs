@@ -1,6 +1,6 @@
 //! The verdict: pure, with the time as an argument.
 
-use std::sync::Arc;
+use std::{ops::Deref, sync::Arc};
 
 use http::{Extensions, HeaderMap, HeaderValue};
 use subtle::ConstantTimeEq;
@@ -79,7 +79,7 @@ impl Check {
     pub(super) fn begin(
         &mut self,
         scheme: &Scheme,
-        keys: &Keys,
+        keys: impl Deref<Target = Keys>,
         (credentials, replays): (bool, bool),
         headers: &HeaderMap,
         extensions: &Extensions,
@@ -96,19 +96,25 @@ impl Check {
         if self.credentials.iter().any(Option::is_some) && !scheme.is_in(headers) {
             return Ok(());
         }
-        if let Some(verifier) = keys.verifier() {
+        if let Some(verifier) = keys.verifier().cloned() {
+            drop(keys);
             let (signatures, claim) = scheme.read_any(headers, now)?;
             let signatures: Vec<&[u8]> = signatures.as_slice().iter().map(Vec::as_slice).collect();
             self.proof = Proof::Foreign(Some(verifier.begin(&signatures)));
             self.claimed(scheme, &claim, replays, headers, extensions)?;
         } else {
-            let (signatures, claim) = scheme.read(headers, now)?;
             let candidate = |key: &Key| Candidate {
                 mac: key.mac.clone(),
                 live: key.is_live(now),
                 voucher: Some(Arc::clone(&key.voucher)),
             };
-            self.proof = Proof::Macs { candidates: Few::of(keys, candidate), signatures };
+            // All that is atomic comes first: a processor reads the headers while it hashes the body, if nothing is between.
+            self.proof = Proof::Macs { candidates: Few::of(&keys, candidate), signatures: Few::none() };
+            drop(keys);
+            let (read, claim) = scheme.read(headers, now)?;
+            if let Proof::Macs { signatures, .. } = &mut self.proof {
+                *signatures = read;
+            }
             self.claimed(scheme, &claim, replays, headers, extensions)?;
         }
         Ok(())
