@@ -1,4 +1,4 @@
-//! Every vector of `data/signature_vectors.json`, through the layer: published by standards and vendors, or derived from
+//! Every vector of `data/signature_vectors.json`, through the layer and through the verifier: published by standards and vendors, or derived from
 //! those.
 
 #[path = "support/profiles.rs"]
@@ -16,7 +16,8 @@ use http::{HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body::{Body, Frame};
 use portcullis::{
     signature::{
-        Encoding, Hash, KeyEncoding, Refusal, Scheme, SignatureLayer, SignedContext, Signer, Verified, VerifiedBody,
+        Encoding, Hash, KeyEncoding, Refusal, Scheme, SignatureLayer, SignatureVerifier, SignedContext, Signer,
+        Verified, VerifiedBody,
     },
     time::{ManualWallClock, UnixTime},
 };
@@ -67,6 +68,14 @@ impl Vector {
             name => return profile(name).unwrap_or_else(|| panic!("{}: unknown provider {name}", self.id)),
         };
         builder.build().unwrap_or_else(|error| panic!("{}: {error}", self.id))
+    }
+
+    /// Why it is refused, in this crate's words.
+    fn reason(&self) -> &str {
+        match self.reason.as_deref() {
+            Some("ambiguous") => "repeated",
+            reason => reason.unwrap(),
+        }
     }
 
     fn now(&self) -> ManualWallClock {
@@ -138,12 +147,37 @@ async fn every_vector_is_judged_as_it_says() {
                 assert_eq!(response.status(), StatusCode::OK, "{}: {:?}", vector.id, response.body());
                 assert_eq!(response.body(), &vector.body(), "{}", vector.id);
             } else {
-                let reason = match vector.reason.as_deref() {
-                    Some("ambiguous") => "repeated",
-                    reason => reason.unwrap(),
-                };
                 assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{}", vector.id);
-                assert_eq!(response.body(), reason, "{}", vector.id);
+                assert_eq!(response.body(), vector.reason(), "{}", vector.id);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_vector_is_judged_as_it_says_without_tower() {
+    let vectors = Vector::all();
+    assert_eq!(vectors.len(), 79);
+    for vector in vectors {
+        let scheme = vector.scheme();
+        let secret = scheme.secret(&vector.secret).unwrap();
+        let verifier = SignatureVerifier::new(scheme, secret).wall_clock(vector.now().clock());
+        let (head, _) = vector.request(usize::MAX).into_parts();
+        let body = vector.body();
+
+        let with_context = match &vector.context {
+            Some(context) => verifier.clone().context(context.notification_url.clone()),
+            None => verifier.clone(),
+        };
+        let in_pieces = |size: usize| {
+            let mut verifying = verifier.begin_in(&head.headers, &head.extensions)?;
+            body.chunks(size).for_each(|piece| verifying.update(piece));
+            verifying.finish()
+        };
+        for verdict in [with_context.verify(&head.headers, &body), in_pieces(1), in_pieces(7)] {
+            match verdict {
+                Ok(verified) => assert!(vector.valid && verified.is_signed(), "{}", vector.id),
+                Err(reason) => assert_eq!((vector.valid, reason.as_str()), (false, vector.reason()), "{}", vector.id),
             }
         }
     }

@@ -13,4 +13,5 @@ mod schemes; // lists, times, families
 mod secrets; // ended, swapped, told apart
 mod signing; // and verified
 mod support;
+mod verifier; // without tower
 mod wire; // behind a real server
