@@ -36,6 +36,29 @@ fn counted(run: impl FnOnce(&tokio::runtime::Runtime)) -> Vec<String> {
     lines
 }
 
+/// A recorder may come after the first requests, and may be another for each thread.
+#[test]
+fn a_recorder_that_comes_later_counts_from_then_on() {
+    let layer = SignatureLayer::new(Scheme::cognigy(), secret());
+    let inner = service_fn(async |_: Request<VerifiedBody>| Ok::<_, Infallible>(Response::new(())));
+    let service = layer.layer(inner);
+    let both = |runtime: &tokio::runtime::Runtime| {
+        for request in [signed("{}"), signed("[]")] {
+            runtime.block_on(service.clone().oneshot(request)).unwrap();
+        }
+    };
+    both(&tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap());
+    for _ in 0..2 {
+        assert_eq!(
+            counted(both),
+            [
+                r#"portcullis_signature_refusals_total{scheme="cognigy",reason="mismatch"} 1"#,
+                r#"portcullis_signature_verified_total{scheme="cognigy",key="first"} 1"#,
+            ]
+        );
+    }
+}
+
 #[test]
 fn refusals_and_secrets_are_counted_by_labels_that_no_sender_chooses() {
     let lines = counted(|runtime| {

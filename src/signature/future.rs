@@ -181,7 +181,7 @@ where
                     return Poll::Ready(result.take().expect(COMPLETED));
                 }
                 StateProj::Refused { refusal } => {
-                    tell::refused(this.gate.verifier.scheme(), refusal);
+                    tell::refused(this.gate.verifier.scheme(), &this.gate.refusals, refusal);
                     return Poll::Ready(Ok(this.gate.refuse.refuse(refusal)));
                 }
             };

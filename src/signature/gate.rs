@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use super::verifier::SignatureVerifier;
+use super::{tell::Refusals, verifier::SignatureVerifier};
 
 /// What every request is judged by.
 #[derive(Clone)]
 pub(super) struct Gate<R, P> {
     pub(super) verifier: SignatureVerifier,
+    pub(super) refusals: Refusals,
     pub(super) max_body: usize,
     pub(super) body_timeout: Duration,
     pub(super) replays: Option<P>,
@@ -18,8 +19,8 @@ pub(super) struct Gate<R, P> {
 impl<R, P> Gate<R, P> {
     /// What is the user's own taken out, so that another can take its place.
     pub(super) fn take(self) -> (Gate<(), ()>, R, Option<P>) {
-        let Self { verifier, max_body, body_timeout, replays, remember_for, refuse } = self;
-        let gate = Gate { verifier, max_body, body_timeout, replays: None, remember_for, refuse: () };
+        let Self { verifier, refusals, max_body, body_timeout, replays, remember_for, refuse } = self;
+        let gate = Gate { verifier, refusals, max_body, body_timeout, replays: None, remember_for, refuse: () };
         (gate, refuse, replays)
     }
 
@@ -31,8 +32,8 @@ impl<R, P> Gate<R, P> {
 
 impl Gate<(), ()> {
     pub(super) fn with<R, P>(self, refuse: R, replays: Option<P>) -> Gate<R, P> {
-        let Self { verifier, max_body, body_timeout, remember_for, .. } = self;
-        Gate { verifier, max_body, body_timeout, replays, remember_for, refuse }
+        let Self { verifier, refusals, max_body, body_timeout, remember_for, .. } = self;
+        Gate { verifier, refusals, max_body, body_timeout, replays, remember_for, refuse }
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
     refusal::{Bare, Refusal},
     replay::{NoReplayStore, ReplayStore},
     service::VerifySignature,
-    tell,
+    tell::{self, Refusals},
     verifier::SignatureVerifier,
 };
 use crate::time::WallClock;
@@ -31,9 +31,10 @@ impl SignatureLayer {
         Self::judging(SignatureVerifier::new(scheme, secret))
     }
 
-    const fn judging(verifier: SignatureVerifier) -> Self {
+    fn judging(verifier: SignatureVerifier) -> Self {
         Self {
             gate: Gate {
+                refusals: Refusals::of(verifier.scheme()),
                 verifier,
                 max_body: 1024 * 1024,
                 body_timeout: Duration::from_secs(5),

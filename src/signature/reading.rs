@@ -94,7 +94,7 @@ impl<S, D: Buf> Reading<S, D> {
         scheme: &Scheme,
     ) -> Result<(S, Request<VerifiedBody>, Option<ReplayKey>), RefusalKind> {
         let (verified, key) = (self.check.finish(scheme)?, self.check.key());
-        tell::verified(scheme, &verified);
+        tell::verified(&verified);
         let mut request = Request::from_parts(self.head, self.intake.finish());
         credentials::hide(request.headers_mut());
         request.extensions_mut().insert(verified);

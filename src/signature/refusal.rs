@@ -64,6 +64,25 @@ pub enum Reason {
 }
 
 impl Refusal {
+    /// Every one that there is.
+    #[cfg(any(test, feature = "metrics"))]
+    pub(super) const ALL: [Self; 14] = [
+        Self::new(RefusalKind::Unauthorized(Reason::Missing)),
+        Self::new(RefusalKind::Unauthorized(Reason::Repeated)),
+        Self::new(RefusalKind::Unauthorized(Reason::Malformed)),
+        Self::new(RefusalKind::Unauthorized(Reason::Stale)),
+        Self::new(RefusalKind::Unauthorized(Reason::Future)),
+        Self::new(RefusalKind::Unauthorized(Reason::Mismatch)),
+        Self::new(RefusalKind::Unauthorized(Reason::Expired)),
+        Self::new(RefusalKind::Unauthorized(Reason::NoContext)),
+        Self::new(RefusalKind::BodyTooLarge),
+        Self::new(RefusalKind::BodyTimeout),
+        Self::new(RefusalKind::BodyAborted),
+        Self::new(RefusalKind::Duplicate),
+        Self::new(RefusalKind::InProgress),
+        Self::new(RefusalKind::StoreUnavailable),
+    ];
+
     pub(super) const fn new(kind: RefusalKind) -> Self {
         Self(kind)
     }
@@ -167,5 +186,34 @@ where
 {
     fn refuse(&self, refusal: &Refusal) -> Response<ResB> {
         self(refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_refusals_are_there_once_each_under_a_name_of_its_own() {
+        // A match without a rest: whoever adds a kind or a reason comes by here.
+        let place = |refusal: &Refusal| match refusal.kind() {
+            RefusalKind::Unauthorized(Reason::Missing) => 0,
+            RefusalKind::Unauthorized(Reason::Repeated) => 1,
+            RefusalKind::Unauthorized(Reason::Malformed) => 2,
+            RefusalKind::Unauthorized(Reason::Stale) => 3,
+            RefusalKind::Unauthorized(Reason::Future) => 4,
+            RefusalKind::Unauthorized(Reason::Mismatch) => 5,
+            RefusalKind::Unauthorized(Reason::Expired) => 6,
+            RefusalKind::Unauthorized(Reason::NoContext) => 7,
+            RefusalKind::BodyTooLarge => 8,
+            RefusalKind::BodyTimeout => 9,
+            RefusalKind::BodyAborted => 10,
+            RefusalKind::Duplicate => 11,
+            RefusalKind::InProgress => 12,
+            RefusalKind::StoreUnavailable => 13,
+        };
+        assert!(Refusal::ALL.iter().map(place).eq(0..14));
+        let names: std::collections::BTreeSet<_> = Refusal::ALL.iter().map(Refusal::as_str).collect();
+        assert_eq!(names.len(), Refusal::ALL.len());
     }
 }

@@ -7,14 +7,14 @@ use super::{Refusal, Scheme, Verified};
 use crate::trace::event;
 
 /// A request was not let through.
-pub(super) fn refused(scheme: &Scheme, refusal: &Refusal) {
+pub(super) fn refused(scheme: &Scheme, counters: &Refusals, refusal: &Refusal) {
     event!(DEBUG, "request refused", scheme = scheme.name(), reason = refusal.as_str());
-    counted::refused(scheme, refusal);
+    counters.count(refusal);
 }
 
 /// A request was verified.
-pub(super) fn verified(scheme: &Scheme, verified: &Verified) {
-    counted::verified(scheme, verified);
+pub(super) fn verified(verified: &Verified) {
+    verified.vouchers().for_each(|voucher| voucher.counter().count());
 }
 
 /// The store of replays cannot say whether a message is new.
@@ -27,16 +27,17 @@ pub(super) fn not_settled(error: impl fmt::Display) {
     event!(WARN, "a replay may not be told", error = format_args!("{error}"));
 }
 
-#[cfg(feature = "metrics")]
-pub(super) use counted::describe;
+pub(super) use counted::{Refusals, Vouched, describe};
 
+/// Labels are put together once for each series, and not for each request. A recorder is asked for its counter each time, so
+/// that one that is installed later, or for one thread, is found; where there is none, that is all there is to it.
 #[cfg(feature = "metrics")]
 mod counted {
     use std::sync::Arc;
 
-    use metrics::{counter, describe_counter};
+    use metrics::{Key, Label, Level, Metadata, describe_counter};
 
-    use super::{Refusal, Scheme, Verified};
+    use super::{Refusal, Scheme};
 
     const REFUSED: &str = "portcullis_signature_refusals_total";
     const VERIFIED: &str = "portcullis_signature_verified_total";
@@ -49,26 +50,75 @@ mod counted {
         );
     }
 
-    pub(super) fn refused(scheme: &Scheme, refusal: &Refusal) {
-        counter!(REFUSED, "scheme" => scheme.shared_name(), "reason" => refusal.as_str()).increment(1);
+    fn count(key: &Key) {
+        const FROM: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, Some(module_path!()));
+        metrics::with_recorder(|recorder| recorder.register_counter(key, &FROM).increment(1));
     }
 
-    pub(super) fn verified(scheme: &Scheme, verified: &Verified) {
-        for voucher in verified.vouchers() {
-            let key = Arc::clone(voucher.label());
-            counter!(VERIFIED, "scheme" => scheme.shared_name(), "key" => key).increment(1);
+    /// The series of a scheme's refusals, in the order of [`Refusal::ALL`].
+    #[derive(Clone)]
+    pub(in super::super) struct Refusals(Arc<[Key]>);
+
+    impl Refusals {
+        pub(in super::super) fn of(scheme: &Scheme) -> Self {
+            let key = |refusal: &Refusal| {
+                let labels = [Label::new("scheme", scheme.shared_name()), Label::new("reason", refusal.as_str())];
+                Key::from_parts(REFUSED, labels.to_vec())
+            };
+            Self(Refusal::ALL.iter().map(key).collect())
+        }
+
+        pub(super) fn count(&self, refusal: &Refusal) {
+            let place = Refusal::ALL.iter().position(|other| other == refusal);
+            place.and_then(|place| self.0.get(place)).into_iter().for_each(count);
+        }
+    }
+
+    /// The series of one secret.
+    #[derive(Debug)]
+    pub(in super::super) struct Vouched(Key);
+
+    impl Vouched {
+        pub(in super::super) fn of(scheme: &Arc<str>, label: &Arc<str>) -> Self {
+            let labels = [Label::new("scheme", Arc::clone(scheme)), Label::new("key", Arc::clone(label))];
+            Self(Key::from_parts(VERIFIED, labels.to_vec()))
+        }
+
+        pub(super) fn count(&self) {
+            count(&self.0);
         }
     }
 }
 
 #[cfg(not(feature = "metrics"))]
-pub(super) const fn describe() {}
-
-#[cfg(not(feature = "metrics"))]
 mod counted {
-    use super::{Refusal, Scheme, Verified};
+    use std::sync::Arc;
 
-    pub(super) const fn refused(_: &Scheme, _: &Refusal) {}
+    use super::{Refusal, Scheme};
 
-    pub(super) const fn verified(_: &Scheme, _: &Verified) {}
+    pub(in super::super) const fn describe() {}
+
+    #[derive(Clone)]
+    pub(in super::super) struct Refusals;
+
+    impl Refusals {
+        pub(in super::super) const fn of(_: &Scheme) -> Self {
+            Self
+        }
+
+        #[expect(clippy::unused_self, reason = "it counts where there are metrics")]
+        pub(super) const fn count(&self, _: &Refusal) {}
+    }
+
+    #[derive(Debug)]
+    pub(in super::super) struct Vouched;
+
+    impl Vouched {
+        pub(in super::super) const fn of(_: &Arc<str>, _: &Arc<str>) -> Self {
+            Self
+        }
+
+        #[expect(clippy::unused_self, reason = "it counts where there are metrics")]
+        pub(super) const fn count(&self) {}
+    }
 }

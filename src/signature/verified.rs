@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use super::tell::Vouched;
 use crate::time::UnixTime;
 
 /// What is known of a request that was let through. It is in the request's extensions, where no client can put anything.
@@ -76,11 +77,16 @@ impl Verified {
 pub(super) struct Voucher {
     scheme: Arc<str>,
     label: Arc<str>,
+    counter: Vouched,
 }
 
 impl Voucher {
-    pub(super) const fn new(scheme: Arc<str>, label: Arc<str>) -> Self {
-        Self { scheme, label }
+    pub(super) fn new(scheme: Arc<str>, label: Arc<str>) -> Self {
+        Self { counter: Vouched::of(&scheme, &label), scheme, label }
+    }
+
+    pub(super) const fn counter(&self) -> &Vouched {
+        &self.counter
     }
 
     pub(super) const fn label(&self) -> &Arc<str> {
