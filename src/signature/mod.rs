@@ -66,6 +66,11 @@
 //! [`refuse_with`](SignatureLayer::refuse_with) fills them, and nothing that a refusal holds, logs or answers with comes from
 //! the request or from a secret.
 //!
+//! # Without tower
+//!
+//! [`SignatureVerifier`] gives the verdict, steps 1 and 4, on headers and a body that are in memory or come in pieces: for a
+//! function's runtime, the consumer of a queue, or a proxy of your own. The layer judges by one of it.
+//!
 //! # Handlers that cannot be reached without it
 //!
 //! A service that takes `Request<VerifiedBody>` cannot be stacked without the layer: nothing else makes a [`VerifiedBody`].
