@@ -116,9 +116,9 @@ where
                             Err(RefusalKind::BodyTimeout)
                         }
                     };
-                    let reading = reading.take().expect(COMPLETED);
-                    match read.and_then(|()| reading.finish(this.gate.verifier.scheme())) {
-                        Ok((inner, request, key)) => {
+                    match read.and_then(|()| running.judge(this.gate.verifier.scheme())) {
+                        Ok(key) => {
+                            let (inner, request) = reading.take().expect(COMPLETED).finish();
                             let mut next = Next { inner, request };
                             match this.gate.replays.as_ref().zip(key) {
                                 Some((store, key)) => {

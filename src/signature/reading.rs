@@ -88,16 +88,17 @@ impl<S, D: Buf> Reading<S, D> {
         taken.map_err(|TooLarge| RefusalKind::BodyTooLarge)
     }
 
-    /// The verdict, what goes on if it is good, and what it is known by.
-    pub(super) fn finish(
-        mut self,
-        scheme: &Scheme,
-    ) -> Result<(S, Request<VerifiedBody>, Option<ReplayKey>), RefusalKind> {
-        let (verified, key) = (self.check.finish(scheme)?, self.check.key());
+    /// The verdict, once, and what the message is known by.
+    pub(super) fn judge(&mut self, scheme: &Scheme) -> Result<Option<ReplayKey>, RefusalKind> {
+        let verified = self.check.finish(scheme)?;
         tell::verified(&verified);
-        let mut request = Request::from_parts(self.head, self.intake.finish());
-        credentials::hide(request.headers_mut());
-        request.extensions_mut().insert(verified);
-        Ok((self.inner, request, key))
+        credentials::hide(&mut self.head.headers);
+        self.head.extensions.insert(verified);
+        Ok(self.check.key())
+    }
+
+    /// What goes on when the verdict is good.
+    pub(super) fn finish(self) -> (S, Request<VerifiedBody>) {
+        (self.inner, Request::from_parts(self.head, self.intake.finish()))
     }
 }

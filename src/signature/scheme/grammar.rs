@@ -238,6 +238,9 @@ mod tests {
         assert_eq!(count(&list, ""), Err(Reason::Missing));
         assert_eq!(count(&list, &format!("v1={good},").repeat(MAX_SIGNATURES)), Ok(MAX_SIGNATURES));
         assert_eq!(count(&list, &format!("v1={good},").repeat(MAX_SIGNATURES + 1)), Err(Reason::Malformed));
+        let no_text = HeaderValue::from_bytes(&[format!("v1={good},v0=").as_bytes(), &[0xe9]].concat()).unwrap();
+        let read = list.signatures(&no_text, |text| Encoding::Hex.decode(text, Hash::Sha256));
+        assert_eq!(read.map(|_| ()), Err(Reason::Malformed));
         assert_eq!(list.only(b"t=1,v1=x", "t"), Ok(&b"1"[..]));
         assert_eq!(list.only(b"t=1,t=1", "t"), Err(Reason::Repeated));
         assert_eq!(list.only(b"v1=x", "t"), Err(Reason::Missing));
