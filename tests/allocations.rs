@@ -177,6 +177,6 @@ fn no_call_under_retry_allocates() {
 fn a_retried_call_is_small_enough_to_be_made_in_place() {
     type Inner = tower::util::ServiceFn<fn(u32) -> Ready<Result<u32, Infallible>>>;
     type Call = <Retry<Inner, Results, Results> as Service<u32>>::Future;
-    assert!(size_of::<RetryPolicy>() <= 144, "{}", size_of::<RetryPolicy>());
-    assert!(size_of::<Call>() <= 304, "{}", size_of::<Call>());
+    assert!(size_of::<RetryPolicy>() <= 152, "{}", size_of::<RetryPolicy>());
+    assert!(size_of::<Call>() <= 312, "{}", size_of::<Call>());
 }

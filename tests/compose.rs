@@ -144,8 +144,9 @@ async fn a_breaker_outside_the_retry_sees_one_failure_where_the_service_has_had_
 async fn retries_that_wait_while_the_circuit_opens_are_rejected_and_not_sent() {
     let downstream = Downstream::default();
     let circuit = three_failures().build().unwrap();
+    let budget = Budget::builder().share(0.0).reserve(3).clock(Clock::tokio()).build().unwrap();
     let service = ServiceBuilder::new()
-        .layer(RetryLayer::new(three_attempts().build().unwrap()))
+        .layer(RetryLayer::new(three_attempts().budget(budget.clone()).build().unwrap()))
         .layer(CircuitBreakerLayer::http(circuit))
         .service(downstream.fails());
 
@@ -154,7 +155,7 @@ async fn retries_that_wait_while_the_circuit_opens_are_rejected_and_not_sent() {
         let error = result.unwrap_err();
         assert_eq!((error.attempts(), error.is_rejection()), (2, true));
     }
-    assert_eq!(downstream.calls(), 3);
+    assert_eq!((downstream.calls(), budget.left()), (3, 3), "what was not sent is not paid for");
 }
 
 #[tokio::test(start_paused = true)]

@@ -52,4 +52,8 @@ impl<B, Err: AsRejection> Retryable<Response<B>, Err> for Http {
             Err(error) => !error.is_rejection(),
         }
     }
+
+    fn is_rejected(&self, result: Result<&Response<B>, &Err>) -> bool {
+        result.is_err_and(AsRejection::is_rejection)
+    }
 }

@@ -62,6 +62,13 @@ pub trait Classify<Res, Err> {
 pub trait Retryable<Res, Err>: Classify<Res, Err> {
     /// Whether the same request might succeed if it were sent again.
     fn is_retryable(&self, result: Result<&Res, &Err>) -> bool;
+
+    /// Whether the service was not asked at all, because a circuit rejected the call: that earns a
+    /// [retry budget](crate::retry::Budget) nothing, and costs it nothing. No call was, unless this is implemented.
+    fn is_rejected(&self, result: Result<&Res, &Err>) -> bool {
+        let _ = result;
+        false
+    }
 }
 
 impl<F, Res, Err> Classify<Res, Err> for F
@@ -82,6 +89,10 @@ where
     fn is_retryable(&self, result: Result<&Res, &Err>) -> bool {
         self(result) == Outcome::Failure && !result.is_err_and(AsRejection::is_rejection)
     }
+
+    fn is_rejected(&self, result: Result<&Res, &Err>) -> bool {
+        result.is_err_and(AsRejection::is_rejection)
+    }
 }
 
 /// `Ok` is a success and `Err` a failure, whatever they hold.
@@ -100,5 +111,9 @@ impl<Res, Err> Classify<Res, Err> for Results {
 impl<Res, Err: AsRejection> Retryable<Res, Err> for Results {
     fn is_retryable(&self, result: Result<&Res, &Err>) -> bool {
         result.is_err_and(|error| !error.is_rejection())
+    }
+
+    fn is_rejected(&self, result: Result<&Res, &Err>) -> bool {
+        result.is_err_and(AsRejection::is_rejection)
     }
 }

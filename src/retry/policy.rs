@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{
     Attempts, Cause, Protocol, RetryError, RetryPolicyBuilder, Stopped, Withdrawal,
+    budget::Receipt,
     error::Last,
     history::History,
     rules::{Rules, is_over},
@@ -34,6 +35,8 @@ pub(super) struct Session {
     backoff: Span,
     pub(super) history: History,
     pub(super) deadline: Option<Instant>,
+    /// What the budget gave for the attempt that is being made, where it did.
+    paid: Receipt,
     pub(super) attempts: u32,
 }
 
@@ -77,7 +80,7 @@ impl Session {
     /// One whose first attempt is being made.
     #[inline]
     pub(super) const fn begun(deadline: Option<Instant>) -> Self {
-        Self { attempts: 1, backoff: Span::NONE, history: History::NONE, deadline }
+        Self { attempts: 1, backoff: Span::NONE, history: History::NONE, deadline, paid: Receipt::NONE }
     }
 
     /// Whether the deadline has passed.
@@ -94,8 +97,8 @@ impl<C, P> RetryPolicy<C, P> {
         C: Retryable<Res, Err>,
     {
         let retryable = self.rules.classify.is_retryable(result);
-        // A circuit's rejection is an error that is not worth a retry: it was never sent, and earns none.
-        if retryable || result.is_ok() {
+        // What was never sent earns nothing.
+        if retryable || !self.rules.classify.is_rejected(result) {
             self.count_request();
         }
         if retryable {
@@ -121,7 +124,15 @@ impl<C, P> RetryPolicy<C, P> {
     {
         match verdict {
             Verdict::Success => return Next::Finish(None),
-            Verdict::Failure => return Next::Finish(Some(Stopped::NotRetryable)),
+            Verdict::Failure => {
+                // What was never sent costs nothing: the circuit opened while this retry was waited for.
+                if let Some(budget) = self.rules.settings.budget()
+                    && self.rules.classify.is_rejected(result)
+                {
+                    budget.take_back(self.session.paid);
+                }
+                return Next::Finish(Some(Stopped::NotRetryable));
+            }
             Verdict::Retry => {}
         }
         let hint = |policy: &Self| policy.rules.classify.retry_after(result, policy.rules.settings.date());
@@ -176,6 +187,7 @@ impl<C, P> RetryPolicy<C, P> {
                 );
                 count!("portcullis_retries_total", "cause" = cause.to_string());
                 self.session.history.push(cause);
+                self.session.paid = taken.as_ref().map_or(Receipt::NONE, Withdrawal::receipt);
                 Next::Retry { wait, taken }
             }
             Err(stopped) => Next::Finish(Some(stopped)),

@@ -232,6 +232,7 @@ pub(crate) const FEATURES: But = &[
     ("breaker/mod.rs", "a module that needs metrics"),
     ("lib.rs", "the modules"),
     ("signature/mod.rs", "a module that needs axum"),
+    ("signature/refusal.rs", "all that there are, for the counters"),
     ("signature/tell.rs", "the counters, or none"),
     ("time/", "parts that only some modules need"),
     ("trace.rs", "the events, or none"),

@@ -50,10 +50,10 @@ use crate::{handle::Handle, time::Clock, trace::count};
 ///
 /// # What counts
 ///
-/// A request counts once, however often it is tried, when its first attempt has ended; a circuit's rejection, and any other error
-/// that is not worth a retry, does not. A retry is paid for when its wait begins, after all else was decided: one that would
-/// wait longer than allowed, or pass the deadline, costs nothing. A wait that is dropped, or ends without an attempt, gives
-/// back what it took.
+/// A request counts once, however often it is tried, when its first attempt has ended; one that a circuit rejected does not. A
+/// retry is paid for when its wait begins, after all else was decided: one that would wait longer than allowed, or pass the
+/// deadline, costs nothing. A wait that is dropped, or ends without an attempt, gives back what it took, and so does a retry
+/// that a circuit rejects, since that has opened meanwhile.
 ///
 /// No request looks at a clock. So nobody knows when those were made that came since the last retry was asked for, and they
 /// are taken to be as old as they can be: they are never counted for longer than the window, and after a calm as long as the
@@ -120,6 +120,13 @@ impl Budget {
         Some(Withdrawal { budget: Some(self.clone()), lap })
     }
 
+    /// Gets back a retry that was spent, and then not made after all.
+    pub(super) fn take_back(&self, receipt: Receipt) {
+        if receipt != Receipt::NONE {
+            self.0.shared.give_back(receipt.0);
+        }
+    }
+
     /// The retries that are left at this moment. It is for gauges: what is left now may be gone when it is asked for.
     ///
     /// Like asking for a retry, it dates the requests so far. A gauge that is read once a second makes a window of 10 seconds
@@ -128,6 +135,21 @@ impl Budget {
     pub fn left(&self) -> u64 {
         let core = &*self.0;
         core.shared.left(core.clock.now())
+    }
+}
+
+/// The lap in which a retry was counted that was spent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Receipt(u64);
+
+impl Receipt {
+    /// No clock gets as far.
+    pub(super) const NONE: Self = Self(u64::MAX);
+}
+
+impl Default for Receipt {
+    fn default() -> Self {
+        Self::NONE
     }
 }
 
@@ -150,6 +172,11 @@ pub struct Withdrawal {
 }
 
 impl Withdrawal {
+    /// With this it can be taken back after it was spent.
+    pub(super) const fn receipt(&self) -> Receipt {
+        Receipt(self.lap)
+    }
+
     /// The retry is being made: what it took stays taken.
     pub fn spend(mut self) {
         self.budget = None;
