@@ -745,6 +745,36 @@ async fn a_source_that_cannot_become_ready_has_failed() {
 // ===== readiness =====
 
 #[tokio::test(start_paused = true)]
+async fn one_who_waits_for_a_token_alone_shares_the_fetch_and_asks_for_none_while_one_is_good() {
+    let (tokens, api) = (Tokens::new(&[Takes(1, 100)]), Api::well());
+    let layer = tokens.layer().build().unwrap();
+    let mut service = layer.layer(api.service());
+    let (ready, called) = tokio::join!(layer.ready(), call(&mut service));
+    ready.unwrap();
+    assert_eq!((called, tokens.fetched()), (Ok(200), 1));
+    assert!(matches!(poll_once(layer.ready()), Some(Ok(()))), "at once");
+
+    advance(SECOND * 100).await;
+    let outlives_the_layer = layer.ready();
+    drop((layer, service));
+    outlives_the_layer.await.unwrap();
+    assert_eq!(tokens.fetched(), 2, "the one before had expired");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_who_waits_for_a_token_alone_hears_why_there_is_none_and_leaves_the_source_alone_too() {
+    let tokens = Tokens::new(&[Fails, Gives(100)]);
+    let layer = tokens.layer().build().unwrap();
+    for _ in 0..3 {
+        assert_eq!(layer.ready().await.unwrap_err().cause().to_string(), "failure 1");
+    }
+    assert_eq!(tokens.fetched(), 1);
+    advance(SECOND * 2).await;
+    layer.ready().await.unwrap();
+    assert_eq!(tokens.fetched(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn readiness_is_not_cloned_and_a_call_without_it_waits_by_itself() {
     let (tokens, api) = (Tokens::new(&[Takes(1, 100)]), Api::well());
     let mut service = tokens.layer().build().unwrap().layer(api.service());

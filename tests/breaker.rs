@@ -324,6 +324,16 @@ fn inner_errors_are_boxed_flat() {
 // ===== defects that must not come back =====
 
 #[test]
+fn the_limit_that_was_reached_is_told_as_the_number_that_was_set() {
+    for limit in [0.000_000_001, 0.29, 0.57, 2.0 / 3.0, 1.0] {
+        let circuit = Circuit::builder("test").failure_rate(limit).minimum_calls(1).build().unwrap();
+        circuit.acquire().unwrap().failure();
+        let Some(Trip::FailureRate { limit: told, .. }) = circuit.snapshot().tripped else { panic!("{circuit:?}") };
+        assert!((told.as_f64() - limit).abs() < 1e-9, "{limit}: {}", told.as_f64());
+    }
+}
+
+#[test]
 fn a_count_window_forgets_old_successes() {
     let circuit = Circuit::builder("test").failure_rate(0.5).count_window(10).minimum_calls(10).build().unwrap();
     for _ in 0..1000 {
@@ -718,6 +728,33 @@ async fn the_probe_is_idle_while_closed_asks_when_due_and_closes_the_circuit() {
         5,
         "when due again, three successes one after the other"
     );
+    assert_eq!(circuit.snapshot().state, State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_that_finds_all_places_taken_asks_nobody_and_comes_again_after_the_interval() {
+    let half_open = HalfOpen::permits(2).max_concurrent(1).timeout(3600 * SECOND);
+    let circuit = two_failures().half_open(half_open).clock(Clock::tokio()).build().unwrap();
+    let (came, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let after = async |span| {
+        drop(tokio::time::timeout(span, pending::<()>()).await);
+        (came.load(Ordering::SeqCst), asked.load(Ordering::SeqCst))
+    };
+    open(&circuit);
+    after(SECOND).await;
+    let live_call = circuit.acquire().unwrap();
+    let (comes, asks) = (Arc::clone(&came), Arc::clone(&asked));
+    let comes = move || {
+        assert!(comes.fetch_add(1, Ordering::SeqCst) < 100, "it spins");
+        ready(())
+    };
+    tokio::spawn(probe_when(circuit.clone(), 10 * SECOND, comes, move || {
+        asks.fetch_add(1, Ordering::SeqCst);
+        ready(ControlFlow::Continue(Outcome::Success))
+    }));
+    assert_eq!(after(25 * SECOND).await, (3, 0), "at 0, 10 and 20 seconds");
+    live_call.success();
+    assert_eq!(after(10 * SECOND).await.1, 1);
     assert_eq!(circuit.snapshot().state, State::Closed);
 }
 

@@ -140,6 +140,27 @@ async fn a_subscription_keeps_no_circuit_alive_and_ends_with_it() {
     assert_eq!(waiting.await.unwrap(), None);
 }
 
+#[test]
+fn a_leaked_circuit_is_the_one_that_it_was_for_all_who_watch_it_and_ends_for_nobody() {
+    let counted = two_failures().build().unwrap();
+    let mut earlier = counted.subscribe();
+    let leaked = counted.leak();
+    let mut later = leaked.clone().leak().subscribe();
+    open(&leaked);
+    for changes in [&mut earlier, &mut later] {
+        assert_eq!(told(changes), ["closed to open: 2 failures in a row"]);
+    }
+    drop(earlier);
+    leaked.reset();
+    assert_eq!(told(&mut later), ["open to closed"], "one reader fewer is not none");
+
+    let mut anew = leaked.subscribe();
+    drop(leaked);
+    for changes in [&mut anew, &mut later] {
+        assert!(changes.next().now_or_never().is_none(), "it has not ended");
+    }
+}
+
 #[tokio::test]
 async fn a_future_that_is_dropped_loses_no_change() {
     let circuit = two_failures().build().unwrap();
@@ -148,6 +169,24 @@ async fn a_future_that_is_dropped_loses_no_change() {
     circuit.force_open();
     drop(changes.next());
     assert_eq!(changes.next().await.unwrap().to, State::ForcedOpen);
+}
+
+#[test]
+fn one_who_comes_late_hears_nothing_of_what_was_before() {
+    let circuit = two_failures().build().unwrap();
+    open(&circuit);
+    let mut first = circuit.subscribe();
+    circuit.reset();
+    let mut second = circuit.subscribe();
+    circuit.force_open();
+    assert_eq!(told(&mut first), ["open to closed", "closed to forced_open"]);
+    assert_eq!(told(&mut second), ["closed to forced_open"]);
+    drop((first, second));
+    circuit.reset();
+    let mut third = circuit.subscribe();
+    assert_eq!((third.try_next(), third.missed()), (None, 0));
+    circuit.disable();
+    assert_eq!(told(&mut third), ["closed to disabled"]);
 }
 
 // ===== the gauge =====

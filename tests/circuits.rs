@@ -3,6 +3,7 @@
 mod support;
 
 use std::{
+    convert::Infallible,
     future::{Future, Ready, ready},
     pin::pin,
     sync::{
@@ -15,9 +16,10 @@ use std::{
 };
 
 use futures_util::FutureExt;
+use http::{Request, Response};
 use portcullis::{
     breaker::{Circuit, CircuitBuilder, Circuits, CircuitsBuilder, HalfOpen, KeyedBreakerLayer, Name, State},
-    outcome::AsRejection,
+    outcome::{AsRejection, Outcome},
     time::ManualClock,
 };
 use support::Strict;
@@ -137,6 +139,16 @@ fn only_what_is_closed_and_idle_makes_way_for_a_new_key() {
         State::Open,
         "the call that was under way was counted where it began"
     );
+}
+
+#[test]
+fn a_circuit_that_somebody_leaked_never_makes_way() {
+    let clock = ManualClock::new();
+    let circuits = few(&clock, 1).build().unwrap();
+    drop(circuits.get(&1).leak());
+    clock.advance(100 * SECOND);
+    drop(circuits.get(&2));
+    assert!(has_place(&circuits, 1) && !has_place(&circuits, 2));
 }
 
 #[test]
@@ -270,6 +282,64 @@ async fn it_stands_over_a_concurrency_limit() {
         let answered = service.ready().now_or_never().expect("a place is free").unwrap().call((key, Ok(7))).await;
         assert_eq!(answered.is_ok(), key != 1);
     }
+}
+
+#[tokio::test]
+async fn over_http_the_status_tells_how_the_call_of_a_key_went() {
+    let circuits = few(&ManualClock::new(), 10).build().unwrap();
+    let status = |request: &Request<u16>| u32::from(*request.body());
+    let mut service = KeyedBreakerLayer::http(circuits.clone(), status).layer(Strict::new(|request: Request<u16>| {
+        ready(Ok::<_, Infallible>(Response::builder().status(*request.body()).body(()).unwrap()))
+    }));
+    for (status, state, calls) in [(200, State::Closed, 1), (429, State::Closed, 0), (503, State::Open, 1)] {
+        let answered = service.ready().await.unwrap().call(Request::new(status)).await.unwrap();
+        assert_eq!(answered.status(), status);
+        let snapshot = circuits.get(&status.into()).snapshot();
+        assert_eq!((snapshot.state, snapshot.calls), (state, calls), "{status}");
+    }
+    assert!(service.ready().await.unwrap().call(Request::new(503)).await.unwrap_err().is_rejection());
+}
+
+#[tokio::test]
+async fn a_closure_may_say_how_the_call_of_a_key_went() {
+    let circuits = few(&ManualClock::new(), 10).build().unwrap();
+    let odd_fails = |result: Result<&u32, &&'static str>| match result {
+        Ok(answer) if answer % 2 == 1 => Outcome::Failure,
+        Ok(_) => Outcome::Success,
+        Err(_) => Outcome::Ignored,
+    };
+    let layer = KeyedBreakerLayer::new(circuits.clone(), |asked: &Asked| asked.0).classify(odd_fails);
+    let mut service = layer.layer(Strict::new(answer));
+    for (key, result, state, calls) in
+        [(1, Ok(8), State::Closed, 1), (2, Err("down"), State::Closed, 0), (3, Ok(7), State::Open, 1)]
+    {
+        assert_eq!(service.ready().await.unwrap().call((key, result)).await.ok(), result.ok());
+        let snapshot = circuits.get(&key).snapshot();
+        assert_eq!((snapshot.state, snapshot.calls), (state, calls), "{key}");
+    }
+}
+
+#[tokio::test]
+async fn clones_of_the_layer_and_of_its_service_judge_alike_and_share_the_circuits() {
+    let circuits = few(&ManualClock::new(), 10).build().unwrap();
+    let seven_fails = |result: Result<&u32, &&'static str>| match result {
+        Ok(7) => Outcome::Failure,
+        _ => Outcome::Success,
+    };
+    let layer = KeyedBreakerLayer::new(circuits, |asked: &Asked| asked.0).classify(seven_fails);
+    let mut first = layer.clone().layer(Strict::new(answer));
+    let mut cloned = first.clone();
+    let mut second = layer.layer(Strict::new(answer));
+    assert_eq!(cloned.circuits().len(), 0);
+
+    // Readiness is the inner service's own, and not cloned: each is polled before it is called.
+    assert!(cloned.ready().await.unwrap().call((1, Err("down"))).await.is_err());
+    assert_eq!(cloned.ready().await.unwrap().call((1, Ok(7))).await.unwrap(), 7);
+    for service in [&mut first, &mut cloned, &mut second] {
+        assert!(service.ready().await.unwrap().call((1, Ok(8))).await.unwrap_err().is_rejection());
+        assert_eq!(service.ready().await.unwrap().call((2, Ok(8))).await.unwrap(), 8);
+    }
+    assert_eq!(first.circuits().get(&2).snapshot().calls, 3);
 }
 
 #[test]

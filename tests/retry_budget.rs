@@ -17,7 +17,10 @@ use portcullis::{
     BoxError,
     breaker::{Circuit, CircuitBreakerLayer},
     outcome::AsRejection,
-    retry::{Attempts, Backoff, Budget, RetryError, RetryLayer, RetryPolicy, RetryPolicyBuilder, Stopped},
+    retry::{
+        Attempt, Attempts, Backoff, Budget, Cause, CopyRequest, Protocol, RetryError, RetryLayer, RetryPolicy,
+        RetryPolicyBuilder, Stopped,
+    },
     time::{Clock, ManualClock},
 };
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -235,6 +238,62 @@ async fn a_task_that_is_woken_after_the_deadline_gives_back_what_it_took() {
     tokio::time::advance(SECOND * 60).await;
     assert_eq!(call.as_mut().await.unwrap_err().stopped(), Stopped::Deadline);
     assert_eq!(budget.left(), 2);
+}
+
+/// Copies every request, and does not know of a second one whether it can be sent; it counts how often it is asked.
+#[derive(Clone, Default)]
+struct NeverAgain(Arc<AtomicUsize>);
+
+impl Protocol<Request<()>, Response<()>> for NeverAgain {
+    fn is_idempotent(&self, _: &Request<()>) -> bool {
+        true
+    }
+
+    fn reclaim(&self, _: &Request<()>) -> bool {
+        self.0.fetch_add(1, SeqCst);
+        false
+    }
+
+    fn cause(&self, _: &Response<()>) -> Cause {
+        panic!("there is no retry")
+    }
+
+    fn mark_request(&self, _: &mut Request<()>, _: Attempt) {}
+
+    fn mark_response(&self, response: &mut Response<()>, attempts: Attempts) {
+        response.extensions_mut().insert(attempts);
+    }
+}
+
+impl CopyRequest<Request<()>> for NeverAgain {
+    fn copy(&self, request: &Request<()>) -> Option<Request<()>> {
+        Some(request.clone())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_cannot_be_sent_gives_back_what_its_retry_took() {
+    let (budget, protocol) = (reserve(1), NeverAgain::default());
+    let policy = || policy(&budget).protocol(protocol.clone());
+    let not_repeatable = (1, Some(Stopped::NotRepeatable));
+    for turn in 1..=3 {
+        let service = RetryLayer::new(policy().build().unwrap()).layer(script(&[503]));
+        assert_eq!(attempts(&service.oneshot(Request::new(())).await.unwrap()), not_repeatable);
+        assert_eq!((budget.left(), protocol.0.load(SeqCst)), (1, turn));
+    }
+    // The same where the attempt was cut, and in tower's own retry service.
+    let service = RetryLayer::new(policy().attempt_timeout(SECOND).build().unwrap()).layer(script(&[0]));
+    let error = service.oneshot(Request::new(())).await.unwrap_err();
+    assert_eq!((error.attempts(), error.stopped(), budget.left()), (1, Stopped::NotRepeatable, 1));
+    let service = tower::retry::RetryLayer::new(policy().build().unwrap()).layer(script(&[503]));
+    assert_eq!(attempts(&service.oneshot(Request::new(())).await.unwrap()), not_repeatable);
+    assert_eq!((budget.left(), protocol.0.load(SeqCst)), (1, 5));
+
+    // A yes would end what was sent before, so it is asked last.
+    budget.try_withdraw().unwrap().spend();
+    let service = RetryLayer::new(policy().build().unwrap()).layer(script(&[503]));
+    let answer = service.oneshot(Request::new(())).await.unwrap();
+    assert_eq!((attempts(&answer), protocol.0.load(SeqCst)), ((1, Some(Stopped::BudgetExhausted)), 5));
 }
 
 // ===== tower's own retry service =====

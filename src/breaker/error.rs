@@ -48,6 +48,7 @@ impl fmt::Display for Rejected {
             write!(f, ": {trip}")?;
         }
         match self.refusal.retry_after() {
+            Some(Duration::ZERO) => f.write_str("; it would now"),
             Some(wait) => write!(f, "; it will in {wait:?}"),
             None => Ok(()),
         }
@@ -107,5 +108,19 @@ impl<E: fmt::Display> fmt::Display for BreakerError<E> {
 impl<E> AsRejection for BreakerError<E> {
     fn is_rejection(&self) -> bool {
         matches!(self, Self::Rejected(_))
+    }
+}
+
+#[cfg(all(test, not(portcullis_loom)))]
+mod tests {
+    use super::*;
+    use crate::breaker::cause::Cause;
+
+    /// It has closed between the refusal and the look at what is to be waited for.
+    #[test]
+    fn a_circuit_that_would_let_the_next_call_through_says_so_and_names_no_span() {
+        let rejected = Rejected::new(Name::from("test"), Refusal { cause: Cause::default(), wait: 0 });
+        assert_eq!((rejected.tripped(), rejected.retry_after()), (None, Some(Duration::ZERO)));
+        assert_eq!(rejected.to_string(), "circuit test let no call through; it would now");
     }
 }

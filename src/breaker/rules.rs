@@ -123,8 +123,9 @@ impl Trip {
 impl fmt::Display for Trip {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::ConsecutiveFailures { failures: 1 } => f.write_str("1 failure"),
             Self::ConsecutiveFailures { failures } => write!(f, "{failures} failures in a row"),
-            Self::Failures { failures, calls } => write!(f, "{failures} failures in {calls} calls"),
+            Self::Failures { failures, calls } => write!(f, "{failures} of {calls} calls failed"),
             Self::FailureRate { failures, calls, limit } => {
                 write!(f, "{failures} of {calls} calls failed, limit {limit}")
             }

@@ -140,9 +140,19 @@ impl Reason {
     }
 }
 
+/// For people; [`as_str`](Reason::as_str) is the label.
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(match self {
+            Self::Missing => "a header that the scheme needs is missing",
+            Self::Repeated => "a header that must occur once occurs more often",
+            Self::Malformed => "a header is not written as the scheme has it",
+            Self::Stale => "signed too long ago",
+            Self::Future => "signed too far in the future",
+            Self::Mismatch => "made with none of the secrets, or not for this content",
+            Self::Expired => "made with a secret that is not accepted any more",
+            Self::NoContext => "the scheme signs a context, and the request was given none",
+        })
     }
 }
 
@@ -154,9 +164,18 @@ impl From<Reason> for RefusalKind {
     }
 }
 
+/// For people; [`as_str`](Refusal::as_str) is the label.
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(match self.0 {
+            RefusalKind::Unauthorized(reason) => return write!(f, "not verified: {reason}"),
+            RefusalKind::BodyTooLarge => "the body is larger than the cap",
+            RefusalKind::BodyTimeout => "the body did not arrive in time",
+            RefusalKind::BodyAborted => "the body ended in an error",
+            RefusalKind::Duplicate => "the message was let through before",
+            RefusalKind::InProgress => "the same message is being answered right now",
+            RefusalKind::StoreUnavailable => "nobody knows whether the message was let through before",
+        })
     }
 }
 

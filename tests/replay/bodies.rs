@@ -261,6 +261,10 @@ fn a_body_that_panics_ends_replays_too() {
     assert_eq!(poll(&mut first), Got::data("one"));
     assert!(catch_unwind(AssertUnwindSafe(|| poll(&mut first))).is_err());
     assert_eq!([poll(&mut second), poll(&mut second)], [Got::data("one"), Got::Refused(NotReplayed::Failed)]);
+    // Whoever polls the one that has panicked gets no data either, and no panic.
+    let mut third = second.clone();
+    assert_eq!([poll(&mut third), poll(&mut third)], [Got::data("one"), Got::Refused(NotReplayed::Failed)]);
+    assert_ne!(poll(&mut first), Got::Waits);
 }
 
 #[test]

@@ -11,11 +11,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use portcullis::{
     BoxError,
-    signature::{Scheme, SignatureLayer, VerifiedBody},
+    signature::{MemoryReplayStore, Scheme, SignatureLayer, VerifiedBody},
 };
 use tokio::sync::Semaphore;
 use tower::{Layer, Service, ServiceBuilder, ServiceExt, service_fn};
@@ -32,7 +33,7 @@ fn hanging() -> Request<Script> {
     signed(CONTENT, Script::new([Step::Data(Bytes::from_static(CONTENT)), Step::Hang]))
 }
 
-fn poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+fn poll<F: Future + ?Sized>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
@@ -175,6 +176,47 @@ async fn the_inner_services_errors_are_passed_on() {
 
     assert_eq!(layer().layer(Broken { ready: false }).oneshot(good()).await.unwrap_err(), "not ready");
     assert_eq!(layer().layer(Broken { ready: true }).oneshot(good()).await.unwrap_err(), "not well");
+}
+
+/// The request is verified by then, and waits for a place.
+#[tokio::test]
+async fn an_inner_service_that_breaks_while_it_is_waited_for_is_not_called_and_its_error_is_passed_on() {
+    #[derive(Clone)]
+    struct BreaksLater {
+        polls: Arc<AtomicUsize>,
+    }
+
+    impl Service<Request<VerifiedBody>> for BreaksLater {
+        type Response = Response<Bytes>;
+        type Error = &'static str;
+        type Future = std::future::Ready<Result<Response<Bytes>, &'static str>>;
+
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), &'static str>> {
+            match self.polls.fetch_add(1, Relaxed) {
+                0 => Poll::Pending,
+                _ => Poll::Ready(Err("broke down")),
+            }
+        }
+
+        fn call(&mut self, _: Request<VerifiedBody>) -> Self::Future {
+            panic!("called without being ready")
+        }
+    }
+
+    for refuses_replays in [false, true] {
+        let polls = Arc::new(AtomicUsize::new(0));
+        let inner = BreaksLater { polls: Arc::clone(&polls) };
+        let store = MemoryReplayStore::new(1).unwrap();
+        let mut call = if refuses_replays {
+            layer().refuse_replays(store.clone()).layer(inner).oneshot(good()).boxed()
+        } else {
+            layer().layer(inner).oneshot(good()).boxed()
+        };
+        assert!(poll(call.as_mut()).is_pending());
+        assert_eq!((polls.load(Relaxed), store.len()), (1, usize::from(refuses_replays)));
+        assert_eq!(call.await.unwrap_err(), "broke down");
+        assert_eq!((polls.load(Relaxed), store.len()), (2, 0), "it may come again");
+    }
 }
 
 /// A layer that only leaves a note for the handler protects nothing when the handler forgets to look.

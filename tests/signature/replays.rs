@@ -329,6 +329,17 @@ async fn a_full_store_lets_nothing_unknown_through_and_forgets_nothing() {
     assert_eq!(status(&layer, other()).await, StatusCode::CREATED);
 }
 
+#[test]
+fn a_store_without_room_is_a_mistake() {
+    let clock = ManualClock::new();
+    for store in [MemoryReplayStore::new(0), MemoryReplayStore::with_clock(0, clock.clock())] {
+        assert_eq!(store.unwrap_err().to_string(), "capacity must be at least 1, but is 0");
+    }
+    for store in [MemoryReplayStore::new(1), MemoryReplayStore::with_clock(1, clock.clock())] {
+        assert!(store.unwrap().is_empty());
+    }
+}
+
 /// Every moment at which the timestamp is good is one at which the copy is known.
 #[tokio::test]
 async fn a_message_is_remembered_for_as_long_as_its_timestamp_is_good() {

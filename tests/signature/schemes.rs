@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use portcullis::{
-    signature::{Encoding, Scheme, Secret, Segment, SignatureLayer, Signer, Timestamp, Unit, Verified},
+    signature::{Encoding, Names, Scheme, Secret, Segment, SignatureLayer, Signer, Timestamp, Unit, Verified},
     time::{ManualWallClock, UnixTime},
 };
 
@@ -125,6 +125,32 @@ async fn two_families_of_headers_are_not_mixed() {
     let mut both = headers.clone();
     both.extend(renamed(&["id", "timestamp", "signature"]));
     assert_eq!(answer(&layer, request(both)).await.status(), StatusCode::UNAUTHORIZED, "both families");
+}
+
+#[tokio::test]
+async fn the_names_of_headers_may_come_from_configuration() {
+    let scheme = |names: Names| Scheme::builder("custom").header(names).signed([Segment::Body]).build();
+    let owned = |names: &[&str]| Names::from(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+    for (written, read, counts) in [
+        (Names::from("x-signature"), Names::from(String::from("X-Signature")), &["x-signature"][..]),
+        (Names::from("x-signature"), owned(&["x-signature"]), &["x-signature"]),
+        (Names::from(["x-new", "x-old"]), owned(&["x-new", "x-old"]), &["x-new", "x-old"]),
+    ] {
+        let mut headers = HeaderMap::new();
+        Signer::new(scheme(written).unwrap(), secret()).sign(&mut headers, CONTENT).unwrap();
+        assert_eq!(headers.keys().map(HeaderName::as_str).collect::<Vec<_>>(), counts[..1], "the first of aliases");
+        let layer = SignatureLayer::new(scheme(read).unwrap(), secret());
+        let value = headers[counts[0]].clone();
+        for name in ["x-signature", "x-new", "x-old"] {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static(name), value.clone())]);
+            let good = answer(&layer, request(headers)).await.status() == StatusCode::OK;
+            assert_eq!(good, counts.contains(&name), "{name} of {counts:?}");
+        }
+    }
+    for names in [owned(&[]), owned(&["no header"]), owned(&["x-old", "X-OLD"]), String::new().into()] {
+        let text = format!("{names:?}");
+        assert_eq!(scheme(names).expect_err(&text).setting(), "header", "{text}");
+    }
 }
 
 /// `msg.1` with body `{}` and `msg` with body `{}` would otherwise share what is signed: `msg.1.….{}`.
