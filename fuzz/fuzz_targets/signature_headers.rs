@@ -2,7 +2,7 @@
 //!
 //! An input is lines: the scheme's name, the secret, the seconds of now, a line `name: value` for each header, and after an empty
 //! line the body. `seeds.sh` makes such of the vectors. Beside not panicking, what is let through has to be signed as the signer of
-//! this crate signs it.
+//! this crate signs it, and the verifier has to let through the same, in one piece or byte by byte.
 #![no_main]
 
 use std::{
@@ -19,7 +19,8 @@ use http_body_util::Full;
 use libfuzzer_sys::fuzz_target;
 use portcullis::{
     signature::{
-        Encoding, Hash, Scheme, Segment, SignatureLayer, SignedContext, Signer, Timestamp, Unit, Verified, VerifiedBody,
+        Encoding, Hash, Scheme, Segment, SignatureLayer, SignatureVerifier, SignedContext, Signer, Timestamp, Unit,
+        Verified, VerifiedBody,
     },
     time::{ManualWallClock, UnixTime},
 };
@@ -89,7 +90,9 @@ fuzz_target!(|input: &[u8]| {
     }
 
     let layer = SignatureLayer::new(scheme.clone(), secret.clone()).wall_clock(clock.clock());
-    for layer in [layer.clone(), layer.accept_credentials()] {
+    let verifier = SignatureVerifier::new(scheme.clone(), secret.clone()).wall_clock(clock.clock()).context(URL);
+    let both = [(layer.clone(), verifier.clone()), (layer.accept_credentials(), verifier.accept_credentials())];
+    for (layer, verifier) in both {
         let mut request = Request::new(Full::new(Bytes::copy_from_slice(body)));
         *request.headers_mut() = headers.clone();
         request.extensions_mut().insert(SignedContext(Bytes::from_static(URL)));
@@ -97,6 +100,16 @@ fuzz_target!(|input: &[u8]| {
         let Poll::Ready(Ok(response)) = call.poll(&mut Context::from_waker(Waker::noop())) else {
             panic!("a body that is there is waited for");
         };
+        let whole = verifier.verify(&headers, body).map(|verified| verified.is_signed());
+        let in_pieces = verifier.begin(&headers).and_then(|mut verifying| {
+            body.chunks(1).for_each(|byte| verifying.update(byte));
+            verifying.finish()
+        });
+        assert_eq!(whole, in_pieces.map(|verified| verified.is_signed()));
+        let layered = response.extensions().get::<Verified>().map(Verified::is_signed);
+        if response.status() != StatusCode::PAYLOAD_TOO_LARGE {
+            assert_eq!(whole.ok(), layered);
+        }
         match response.status() {
             StatusCode::OK => {
                 assert_eq!(response.body(), body);
