@@ -56,9 +56,16 @@ fn numbers_may_be_text_and_what_is_null_or_left_out_keeps_its_default() {
     let text =
         json!({ "name": "a", "consecutive_failures": "5", "half_open": 2, "count_window": "100", "window": null });
     let number = json!({ "name": "a", "consecutive_failures": 5, "half_open": { "permits": 2 }, "count_window": 100 });
-    assert_eq!(shown(&read(text).unwrap()), shown(&read(number).unwrap()));
+    let spaced =
+        json!({ "name": "a", "consecutive_failures": " 5 ", "half_open": { "permits": "2" }, "count_window": 1e2 });
+    for text in [text, spaced] {
+        assert_eq!(shown(&read(text).unwrap()), shown(&read(number.clone()).unwrap()));
+    }
     let nothing = json!({ "name": "a", "open_for": null, "half_open": null, "open_growth": null });
-    assert_eq!(shown(&read(nothing).unwrap()), shown(&read(json!({ "name": "a" })).unwrap()));
+    let within = json!({ "name": "a", "half_open": { "permits": null, "successes": null, "timeout": "30s" } });
+    for nothing in [nothing, within] {
+        assert_eq!(shown(&read(nothing).unwrap()), shown(&read(json!({ "name": "a" })).unwrap()));
+    }
 }
 
 #[test]
@@ -81,12 +88,17 @@ fn an_error_names_the_setting() {
         ("open_for", json!("15")),
         ("open_growth", json!(2)),
         ("open_growth.factor", json!({ "factor": "twice", "longest": "1m" })),
+        ("open_growth.factor", json!({ "longest": "1m" })),
         ("open_growth.longest", json!({ "factor": 2 })),
+        ("open_growth.longest", json!({ "factor": 2, "longest": 60 })),
         ("open_jitter", json!("%")),
         ("honour_retry_after", json!("-1s")),
         ("half_open", json!("three")),
         ("half_open", json!(-3)),
+        ("half_open", json!(1_u64 << 32)),
         ("half_open.permits", json!({ "permits": "three" })),
+        ("half_open.successes", json!({ "successes": -1 })),
+        ("half_open.max_concurrent", json!({ "max_concurrent": 0.5 })),
         ("half_open.timeout", json!({ "timeout": 30 })),
         ("half_open_permits", json!(3)),
     ] {
@@ -95,6 +107,14 @@ fn an_error_names_the_setting() {
         let error = read(settings).unwrap_err();
         assert!(error.contains(setting), "{setting}: {error}");
     }
+    for (setting, value, unknown) in [
+        ("half_open", json!({ "permits": 2, "sucesses": 1 }), "sucesses"),
+        ("open_growth", json!({ "factor": 2, "longest": "1m", "jitter": 0.5 }), "jitter"),
+    ] {
+        let error = read(json!({ "name": "a", setting: value })).unwrap_err();
+        assert!(error.contains(&format!("unknown field `{unknown}`")), "{error}");
+    }
+    assert!(read(json!({ "name": "" })).unwrap_err().contains("name must be 1 to 38 bytes long, but is \"\""));
     let text = r#"{ "name": "a", "open_for": "1s", "open_for": "2s" }"#;
     let error = serde_json::from_str::<CircuitBuilder>(text).unwrap_err().to_string();
     assert!(error.contains("open_for"), "{error}");
