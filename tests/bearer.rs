@@ -749,6 +749,7 @@ async fn one_who_waits_for_a_token_alone_shares_the_fetch_and_asks_for_none_whil
     let (tokens, api) = (Tokens::new(&[Takes(1, 100)]), Api::well());
     let layer = tokens.layer().build().unwrap();
     let mut service = layer.layer(api.service());
+    assert!(poll_once(layer.ready()).is_none(), "it waits");
     let (ready, called) = tokio::join!(layer.ready(), call(&mut service));
     ready.unwrap();
     assert_eq!((called, tokens.fetched()), (Ok(200), 1));
@@ -757,8 +758,11 @@ async fn one_who_waits_for_a_token_alone_shares_the_fetch_and_asks_for_none_whil
     advance(SECOND * 100).await;
     let outlives_the_layer = layer.ready();
     drop((layer, service));
+    let clock = Clock::tokio();
+    let before = clock.now();
     outlives_the_layer.await.unwrap();
     assert_eq!(tokens.fetched(), 2, "the one before had expired");
+    assert!(clock.now().since(before) >= SECOND, "it waited for the next");
 }
 
 #[tokio::test(start_paused = true)]
