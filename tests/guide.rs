@@ -103,9 +103,11 @@ fn each_reason_is_on_the_operators_page() {
     };
     let words = |file: &str, kinds: &[&str]| {
         let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
-        let arms = text.lines().filter_map(|line| line.trim().strip_suffix("\",")?.split_once(" => \""));
-        // A sentence is for an error's text, and no name of a series.
-        arms.filter(|(kind, word)| kinds.iter().any(|own| kind.starts_with(own)) && !word.contains(' '))
+        // Those of the labels: what is printed is written for people.
+        let labels = text.split("fn as_str(").skip(1).map(|rest| rest.split("\n    }\n").next().unwrap());
+        let arms = labels.flat_map(str::lines);
+        let arms = arms.filter_map(|line| line.trim().strip_suffix("\",")?.split_once(" => \""));
+        arms.filter(|(kind, _)| kinds.iter().any(|own| kind.starts_with(own)))
             .map(|(_, word)| word.to_owned())
             .collect::<BTreeSet<_>>()
     };
