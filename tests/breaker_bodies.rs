@@ -199,6 +199,22 @@ async fn a_panicking_body_is_a_failure_and_somebody_elses_panic_is_not() {
 }
 
 #[tokio::test]
+async fn a_clone_of_the_service_stands_behind_the_same_circuit_and_counts_bodies_too() {
+    let circuit = two_failures(&ManualClock::new()).build().unwrap();
+    let service = CircuitBreakerLayer::http(circuit.clone()).until_body_end().layer(service_fn(|()| {
+        ready(Ok::<_, &str>(Response::new(Scripted { steps: &[Step::BreaksOff], knows: false })))
+    }));
+    for failures in 1..=2 {
+        let mut body = service.clone().oneshot(()).await.unwrap().into_body();
+        assert_eq!(service.circuit().snapshot().failures, failures - 1);
+        assert!(body.frame().await.unwrap().is_err());
+        assert_eq!(service.circuit().snapshot().failures, failures);
+    }
+    assert_eq!(circuit.snapshot().state, State::Open);
+    assert!(service.clone().oneshot(()).await.unwrap_err().is_rejection());
+}
+
+#[tokio::test]
 async fn frames_and_hints_are_the_inner_bodys_own() {
     let circuit = two_failures(&ManualClock::new()).build().unwrap();
     let mut body = body(&circuit, 200, &[Step::Data, Step::Trailers], true).await;

@@ -127,6 +127,26 @@ fn a_rejection_of_a_half_open_circuit_says_what_opened_it_and_promises_nothing()
     reports(&circuit.acquire().unwrap_err(), "circuit customer-api let no call through");
 }
 
+/// Whoever is asked further out has to know that the service was not called; an error of a layer's own is no rejection.
+#[test]
+fn an_error_around_a_rejection_is_one_and_any_other_is_not() {
+    let (circuit, _) = circuit(|circuit| circuit.consecutive_failures(1));
+    circuit.force_open();
+    let rejected = || BreakerError::<BoxError>::from(circuit.acquire().unwrap_err());
+    assert_eq!(circuit.acquire().unwrap_err().circuit(), "customer-api");
+    let failed = || BreakerError::<BoxError>::Inner("down".into());
+    for (error, rejection) in [(rejected(), true), (failed(), false)] {
+        assert_eq!(error.is_rejection(), rejection);
+        assert_eq!(SigningError::Inner(error).is_rejection(), rejection);
+    }
+    for (error, rejection) in [(rejected(), true), (failed(), false)] {
+        assert_eq!(BearerError::Inner(error).is_rejection(), rejection);
+    }
+    assert!(!SigningError::<BreakerError<BoxError>>::NotSigned(NotSigned::TooLarge).is_rejection());
+    let hidden = NotSigned::Body(BoxError::from(rejected()));
+    assert!(!SigningError::<BreakerError<BoxError>>::NotSigned(hidden).is_rejection(), "of the body's source");
+}
+
 // ===== retry, replayed bodies, bearer =====
 
 #[tokio::test(start_paused = true)]
