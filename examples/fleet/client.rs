@@ -47,15 +47,18 @@ impl Client {
         })
     }
 
-    /// Begins an attempt, unless the circuit rejects it: that ends the request, and no budget counts it.
+    /// Begins an attempt, unless the circuit rejects it: that ends the request, and the budget gets back what it gave.
     pub(crate) fn may_send(&self, request: &mut Request) -> bool {
-        if let Some(taken) = request.taken.take() {
+        request.attempts += 1;
+        let taken = request.taken.take();
+        if let Some(circuit) = &self.circuit {
+            let Ok(permit) = circuit.acquire() else { return false };
+            request.permit = Some(permit);
+        }
+        if let Some(taken) = taken {
             taken.spend();
         }
-        request.attempts += 1;
-        let Some(circuit) = &self.circuit else { return true };
-        request.permit = circuit.acquire().ok();
-        request.permit.is_some()
+        true
     }
 
     /// Ends an attempt; returns how long to wait for the next one, if there is to be one.

@@ -116,7 +116,7 @@ fn lost(record: &Record) -> f64 {
     record.goodput().iter().skip(BROWN_OUT.end as usize).map(|answered| 1.0 - answered).sum()
 }
 
-const SEEDS: u32 = 3;
+const SEEDS: u32 = 5;
 
 /// What the records of all seeds come to on the average, and how far the layers may be from the simulation. The two draw the same
 /// waits, but for other requests, and tokio's timers end with a millisecond: a probe that fails in one may succeed in the
