@@ -312,7 +312,10 @@ fn a_setting_that_makes_no_sense_is_named_with_what_it_is_and_a_secret_is_not_sh
     let circuit = || Circuit::builder("customer-api");
     let secret = |label: &'static str| Secret::new(SECRET).unwrap().label(label);
     for (error, expected) in [
-        (error(circuit().build()), "rules must be one or more, or the circuit would never open, but is none"),
+        (
+            error(circuit().build()),
+            "rules must be one or more of consecutive_failures, failures, failure_rate, slow_call_rate and mean_latency, but is none",
+        ),
         (
             error(circuit().failure_rate(1.5).build()),
             "failure_rate must be at least 0.000000001 and at most 1, but is 1.5",
@@ -336,10 +339,7 @@ fn a_setting_that_makes_no_sense_is_named_with_what_it_is_and_a_secret_is_not_sh
         ),
         (error(Token::new(SECRET)), "token must be one or more visible ASCII characters, without a space, but is not"),
         (error(Secret::new("")), "secret must be one byte or longer, but is empty"),
-        (
-            error(Secret::decode(SECRET, KeyEncoding::Hex)),
-            "secret must be written in the scheme's encoding, but is not",
-        ),
+        (error(Secret::decode(SECRET, KeyEncoding::Hex)), "secret must be written in hex, but is not"),
         (
             error(SignatureLayer::new(Scheme::github(), secret("a")).keyring().replace([secret("b"), secret("b")])),
             "label must be of one secret alone, but is \"b\"",

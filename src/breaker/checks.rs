@@ -38,7 +38,11 @@ impl CircuitBuilder {
             && rules.slow_call_rate.is_none()
             && rules.mean_latency.is_none();
         if no_rule {
-            return Err(ConfigError::new("rules", "one or more, or the circuit would never open", "none"));
+            return Err(ConfigError::new(
+                "rules",
+                "one or more of consecutive_failures, failures, failure_rate, slow_call_rate and mean_latency",
+                "none",
+            ));
         }
         if rules.slow_call_rate.is_some() && self.slow_call.is_none() {
             return Err(ConfigError::new("slow_call", "set where slow_call_rate is", "missing"));

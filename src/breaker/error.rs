@@ -8,7 +8,7 @@ use crate::{BoxError, outcome::AsRejection};
 /// A call that a circuit did not let through.
 ///
 /// It owns nothing shared and costs no allocation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Rejected {
     circuit: Name,
     refusal: Refusal,
@@ -41,6 +41,17 @@ impl Rejected {
     }
 }
 
+/// As its methods tell it.
+impl fmt::Debug for Rejected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rejected")
+            .field("circuit", &self.circuit)
+            .field("tripped", &self.tripped())
+            .field("retry_after", &self.retry_after())
+            .finish()
+    }
+}
+
 impl fmt::Display for Rejected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "circuit {} let no call through", self.circuit)?;
@@ -49,13 +60,20 @@ impl fmt::Display for Rejected {
         }
         match self.refusal.retry_after() {
             Some(Duration::ZERO) => f.write_str("; it would now"),
-            Some(wait) => write!(f, "; it will in {wait:?}"),
+            // To the millisecond, and never shorter than it is.
+            Some(wait) => write!(f, "; it will in {:?}", in_millis(wait)),
             None => Ok(()),
         }
     }
 }
 
 impl Error for Rejected {}
+
+/// In whole milliseconds, rounded up.
+fn in_millis(wait: Duration) -> Duration {
+    let part = wait.subsec_nanos() % 1_000_000;
+    if part == 0 { wait } else { wait.saturating_add(Duration::from_nanos((1_000_000 - part).into())) }
+}
 
 /// The error of a service behind a circuit breaker: the circuit's rejection, or the service's own error.
 ///

@@ -57,13 +57,17 @@ impl Secret {
     ///
     /// When `text` is not written so, or stands for nothing.
     pub fn decode(text: &str, encoding: KeyEncoding) -> Result<Self, ConfigError> {
-        let decoded = match encoding {
-            KeyEncoding::Text => Some(text.as_bytes().to_vec()),
-            KeyEncoding::Hex => hex::decode(text).ok(),
-            KeyEncoding::Base64 => STANDARD.decode(text).ok(),
-            KeyEncoding::Whsec => STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)).ok(),
+        let base64 = |text: &str| STANDARD.decode(text).ok();
+        let (decoded, rule) = match encoding {
+            KeyEncoding::Text => (Some(text.as_bytes().to_vec()), "text"),
+            KeyEncoding::Hex => (hex::decode(text).ok(), "written in hex"),
+            KeyEncoding::Base64 => (base64(text), "written in base64, with its padding"),
+            KeyEncoding::Whsec => (
+                base64(text.strip_prefix("whsec_").unwrap_or(text)),
+                "written in base64, with its padding, after whsec_",
+            ),
         };
-        let unreadable = || ConfigError::new("secret", "written in the scheme's encoding", "not");
+        let unreadable = || ConfigError::new("secret", rule, "not");
         Self::from_bytes(Zeroizing::new(decoded.ok_or_else(unreadable)?))
     }
 
@@ -175,7 +179,7 @@ mod tests {
     #[test]
     fn an_error_does_not_show_what_could_not_be_read() {
         let error = Secret::decode("hunter2", KeyEncoding::Hex).unwrap_err();
-        assert_eq!(error.to_string(), "secret must be written in the scheme's encoding, but is not");
+        assert_eq!(error.to_string(), "secret must be written in hex, but is not");
         assert!(!format!("{error:?}").contains("hunter2"));
     }
 }
