@@ -1,10 +1,12 @@
 //! The retry layer as a tower service, and each defect of its kind that must not come back.
 
+#[path = "support/moody.rs"]
+mod moody;
 mod support;
 
 use std::{
     collections::HashSet,
-    future::{Ready, pending, ready},
+    future::{pending, ready},
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
@@ -13,12 +15,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll},
+    task::Poll,
     time::Duration,
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{Request, Response, StatusCode, header::RETRY_AFTER};
+use moody::Moody;
 use portcullis::{
     BoxError,
     breaker::{Circuit, CircuitBreakerLayer, Rejected},
@@ -555,27 +558,6 @@ async fn it_stands_over_a_limit_and_a_buffer() {
     for calls in [3, 6, 9] {
         let response = service.ready().await.unwrap().call(Request::new(())).await.unwrap();
         assert_eq!((response.status().as_u16(), script.calls()), (503, calls));
-    }
-}
-
-/// Ready once, then as it is told.
-#[derive(Clone)]
-struct Moody {
-    polls: Arc<AtomicUsize>,
-    then: fn() -> Poll<Result<(), BoxError>>,
-}
-
-impl Service<Request<()>> for Moody {
-    type Response = Response<()>;
-    type Error = BoxError;
-    type Future = Ready<Result<Response<()>, BoxError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        if self.polls.fetch_add(1, SeqCst) == 0 { Poll::Ready(Ok(())) } else { (self.then)() }
-    }
-
-    fn call(&mut self, _: Request<()>) -> Self::Future {
-        ready(Ok(Response::builder().status(503).body(()).unwrap()))
     }
 }
 

@@ -1,18 +1,22 @@
 //! Retries under a budget, through tower: what they cost, what they give back, and what the caller gets when it is empty.
 
+#[path = "support/moody.rs"]
+mod moody;
+
 use std::{
-    future::{Ready, pending, ready},
+    future::{pending, ready},
     pin::pin,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll},
+    task::Poll,
     time::Duration,
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{Request, Response};
+use moody::Moody;
 use portcullis::{
     BoxError,
     breaker::{Circuit, CircuitBreakerLayer},
@@ -191,27 +195,6 @@ async fn a_wait_that_is_dropped_gives_back_what_it_took_and_an_attempt_that_is_m
 }
 
 type Then = fn() -> Poll<Result<(), BoxError>>;
-
-/// Ready once, then as it is told.
-#[derive(Clone)]
-struct Moody {
-    polls: Arc<AtomicUsize>,
-    then: Then,
-}
-
-impl Service<Request<()>> for Moody {
-    type Response = Response<()>;
-    type Error = BoxError;
-    type Future = Ready<Result<Response<()>, BoxError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        if self.polls.fetch_add(1, SeqCst) == 0 { Poll::Ready(Ok(())) } else { (self.then)() }
-    }
-
-    fn call(&mut self, _: Request<()>) -> Self::Future {
-        ready(Ok(Response::builder().status(503).body(()).unwrap()))
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_that_ends_without_an_attempt_gives_back_what_it_took() {

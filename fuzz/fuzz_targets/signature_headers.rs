@@ -5,6 +5,10 @@
 //! this crate signs it, and the verifier has to let through the same, in one piece or byte by byte.
 #![no_main]
 
+#[path = "../../tests/support/profiles.rs"]
+#[expect(dead_code, reason = "tests look profiles up by their names")]
+mod profiles;
+
 use std::{
     convert::Infallible,
     future::{Ready, ready},
@@ -38,24 +42,7 @@ static SCHEMES: LazyLock<Vec<Scheme>> = LazyLock::new(|| {
         custom("dates").list(',', '=', "v1").timestamp(Timestamp::list_key("t").unit(Unit::Rfc3339)).signed(timed(".")),
         custom("seams").signed([Segment::header("x-id"), Segment::literal("::"), Segment::Body]),
     ];
-    let mut schemes = vec![
-        Scheme::cognigy(),
-        Scheme::dropbox(),
-        Scheme::genesys(),
-        Scheme::github(),
-        Scheme::jambonz(),
-        Scheme::linear(),
-        Scheme::meta(),
-        Scheme::paddle(),
-        Scheme::shopify(),
-        Scheme::slack(),
-        Scheme::square(),
-        Scheme::standard_webhooks(),
-        Scheme::stripe(),
-        Scheme::svix(),
-        Scheme::twitch(),
-        Scheme::zoom(),
-    ];
+    let mut schemes = profiles::profiles();
     schemes.extend(built.into_iter().map(|builder| builder.build().unwrap()));
     schemes
 });
