@@ -15,8 +15,8 @@ use tower_service::Service;
 
 use super::{
     circuit::Circuit,
-    error::{BreakerError, Rejected},
-    future::Calling,
+    error::BreakerError,
+    future::{State, StateProj},
     layer::CircuitBreakerLayer,
     permit::{OnPanic, Permit},
     service::CircuitBreaker,
@@ -96,15 +96,6 @@ pin_project! {
     pub struct BodyFuture<F, C> {
         #[pin]
         state: State<F, C>,
-    }
-}
-
-pin_project! {
-    #[derive(Debug)]
-    #[project = StateProj]
-    enum State<F, C> {
-        Rejected { rejected: Rejected },
-        Calling { #[pin] calling: Calling<F, C> },
     }
 }
 

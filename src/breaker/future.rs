@@ -30,9 +30,10 @@ pin_project! {
 }
 
 pin_project! {
+    // Of the futures of calls, whatever they make of the result.
     #[derive(Debug)]
     #[project = StateProj]
-    enum State<F, C> {
+    pub(super) enum State<F, C> {
         Rejected { rejected: Rejected },
         Calling { #[pin] calling: Calling<F, C> },
     }
@@ -93,9 +94,7 @@ impl<F, C> Calling<F, C> {
     pub(super) const fn new(call: F, circuit: Circuit, ticket: Ticket, classify: C) -> Self {
         Self { call, circuit, ticket: Some(ticket), classify }
     }
-}
 
-impl<F, C> Calling<F, C> {
     /// What `ended` makes of the result, which is settled by then, unless it is a success that `goes_on`: then its permit is
     /// handed on.
     #[inline]
