@@ -301,10 +301,17 @@ fn rate(text: &str) -> Result<f64, String> {
 
 /// Reads an absolute URL, which may hold a token: an error does not repeat it.
 pub(crate) fn endpoint(text: &str) -> Result<Uri, String> {
+    let bad = "must be a URL that begins with http:// or https://, without credentials before its host";
+    http_url(text, bad, bad)
+}
+
+/// Reads an `http` or `https` URL with a host and no credentials before it, or says what it is not.
+fn http_url(text: &str, not_http: &str, with_credentials: &str) -> Result<Uri, String> {
     let uri: Uri = text.parse().map_err(|error| format!("no URL: {error}"))?;
     match (uri.scheme_str(), uri.authority()) {
-        (Some("http" | "https"), Some(authority)) if !authority.as_str().contains('@') => Ok(uri),
-        _ => Err("must be a URL that begins with http:// or https://, without credentials before its host".into()),
+        (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => Err(with_credentials.into()),
+        (Some("http" | "https"), Some(_)) => Ok(uri),
+        _ => Err(not_http.into()),
     }
 }
 
@@ -387,17 +394,16 @@ impl FromStr for BaseUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let uri: Uri = text.parse().map_err(|error| format!("no URL: {error}"))?;
-        match (uri.scheme_str(), uri.authority()) {
-            (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
-                Err("credentials belong into DOWNSTREAM_BEARER_TOKEN, not into the URL".into())
-            }
-            (Some("http" | "https"), Some(_)) if uri.query().is_some() => Err("a base URL has no query".into()),
-            (Some(scheme @ ("http" | "https")), Some(authority)) => {
-                Ok(Self(format!("{scheme}://{authority}{}", uri.path().trim_end_matches('/'))))
-            }
-            _ => Err("a base URL begins with http:// or https://".into()),
+        let uri = http_url(
+            text,
+            "a base URL begins with http:// or https://",
+            "credentials belong into DOWNSTREAM_BEARER_TOKEN, not into the URL",
+        )?;
+        if uri.query().is_some() {
+            return Err("a base URL has no query".into());
         }
+        // There is no fragment: http's type drops it.
+        Ok(Self(uri.to_string().trim_end_matches('/').to_owned()))
     }
 }
 
@@ -415,14 +421,12 @@ impl FromStr for TokenUrl {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let uri: Uri = text.parse().map_err(|error| format!("no URL: {error}"))?;
-        match (uri.scheme_str(), uri.authority()) {
-            (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
-                Err("credentials belong into OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET, not into the URL".into())
-            }
-            (Some("http" | "https"), Some(_)) => Ok(Self(uri)),
-            _ => Err("the URL of a token server begins with http:// or https://".into()),
-        }
+        http_url(
+            text,
+            "the URL of a token server begins with http:// or https://",
+            "credentials belong into OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET, not into the URL",
+        )
+        .map(Self)
     }
 }
 
