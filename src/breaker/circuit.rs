@@ -1,6 +1,7 @@
 //! The circuit as its users hold it: a handle to what all its handles [share](super::core).
 
 use std::{
+    convert::identity,
     fmt,
     future::Future,
     sync::{Arc, Weak},
@@ -135,8 +136,10 @@ impl Circuit {
     /// [`Rejected`] while the circuit is open, and while it is half-open with all its permits taken.
     #[inline]
     pub fn acquire(&self) -> Result<Permit, Rejected> {
-        let ticket = self.core().admit()?;
-        Ok(Permit::new(self.clone(), ticket))
+        match self.core().admit() {
+            Ok(ticket) => Ok(Permit::new(self.clone(), ticket)),
+            Err(barred) => self.core().reject(barred, Err),
+        }
     }
 
     /// Makes a call and counts it: `Ok` as a success, `Err` and a panic as a failure.
@@ -147,7 +150,10 @@ impl Circuit {
     #[inline]
     pub fn call<T, E>(&self, call: impl FnOnce() -> Result<T, E>) -> Result<T, BreakerError<E>> {
         let core = self.core();
-        let ticket = core.admit()?;
+        let ticket = match core.admit() {
+            Ok(ticket) => ticket,
+            Err(barred) => return core.reject(barred, |rejected| Err(rejected.into())),
+        };
         let guard = OnPanic(|| core.settle(ticket, Ending::Finished(Outcome::Failure)));
         let result = call();
         guard.disarm();
@@ -161,7 +167,7 @@ impl Circuit {
     ///
     /// [`BreakerError::Rejected`] where the circuit did not let the call through, else the call's own error.
     pub async fn call_async<T, E>(&self, call: impl Future<Output = Result<T, E>>) -> Result<T, BreakerError<E>> {
-        let ticket = self.core().admit()?;
+        let ticket = self.core().admit().map_err(|barred| self.core().reject(barred, identity))?;
         super::future::Calling::new(call, self.clone(), ticket, Results).await.map_err(BreakerError::Inner)
     }
 

@@ -27,8 +27,8 @@ use crate::{
 #[repr(C, align(64))]
 pub(super) struct Core {
     shared: Shared,
-    name: Name,
     clock: Clock,
+    name: Name,
     /// `None` where no response's wish is heard.
     wall_clock: Option<WallClock>,
     changed: Bell,
@@ -42,35 +42,44 @@ pub(super) struct Ticket {
     started: Tick,
 }
 
+/// No admission: what the circuit was, and when.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Barred {
+    control: Control,
+    now: Tick,
+}
+
 impl Core {
     pub(super) fn new(name: Name, plan: Plan, clock: Clock, wall_clock: WallClock, stripes: usize) -> Self {
         let wall_clock = (plan.opening.hint_max > 0).then_some(wall_clock);
-        Self { shared: Shared::new(plan, stripes), name, clock, wall_clock, changed: Bell::default() }
+        Self { shared: Shared::new(plan, stripes), clock, name, wall_clock, changed: Bell::default() }
     }
 
     pub(super) fn name(&self) -> &Name {
         &self.name
     }
 
-    #[inline]
-    pub(super) fn admit(&self) -> Result<Ticket, Rejected> {
+    /// Admission to a call, or else what its [rejection](Self::reject) is made of.
+    ///
+    /// That is composed where it goes to: one that is passed on is read before its parts have left the store buffer, and
+    /// waiting for them costs more than the rest.
+    #[inline(always)]
+    pub(super) fn admit(&self) -> Result<Ticket, Barred> {
         let control = self.shared.control();
         if control.gate().is_free() {
             let started = if self.shared.limits().measure_latency() { self.clock.now() } else { Tick::default() };
             return Ok(Ticket { generation: control.generation(), started });
         }
-        self.admit_now(control)
+        let now = self.clock.now();
+        if self.shared.would_refuse(control, now) { Err(Barred { control, now }) } else { self.admit_under_lock(now) }
     }
 
     #[cold]
-    fn admit_now(&self, control: Control) -> Result<Ticket, Rejected> {
-        let now = self.clock.now();
-        if let Some(refusal) = self.shared.refusal(control, now) {
-            return Err(self.rejected(refusal));
-        }
+    #[inline(never)]
+    fn admit_under_lock(&self, now: Tick) -> Result<Ticket, Barred> {
         match self.step(now, |machine, plan| machine.admit(plan, now)) {
-            Ok(generation) => Ok(Ticket { generation, started: now }),
-            Err(refusal) => Err(self.rejected(refusal)),
+            Some(generation) => Ok(Ticket { generation, started: now }),
+            None => Err(Barred { control: self.shared.control(), now }),
         }
     }
 
@@ -91,14 +100,26 @@ impl Core {
         self.step(now, |machine, plan| (!machine.phase().would_admit(plan, now), None))
     }
 
-    /// The rejection of a call that may not be made although no permit was refused.
+    /// What a rejection is made of where nobody asked for admission.
     #[inline]
-    pub(super) fn rejection(&self) -> Rejected {
-        let now = self.clock.now();
-        if let Some(refusal) = self.shared.refusal(self.shared.control(), now) {
-            return self.rejected(refusal);
+    pub(super) fn barred(&self) -> Barred {
+        Barred { control: self.shared.control(), now: self.clock.now() }
+    }
+
+    /// The rejection of a call that may not be made, as things stand.
+    #[inline]
+    pub(super) fn reject<T>(&self, Barred { control, now }: Barred, told: impl FnOnce(Rejected) -> T) -> T {
+        match self.shared.refusal(control, now, self.clock.lag()) {
+            Some(refusal) => told(Rejected::new(self.name, refusal)),
+            None => told(self.rejection_under_lock(now)),
         }
-        self.rejected(self.step(now, |machine, plan| (machine.refusal(plan, now), None)))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn rejection_under_lock(&self, now: Tick) -> Rejected {
+        let refusal = self.step(now, |machine, plan| (machine.refusal(plan, now), None));
+        Rejected::new(self.name, Refusal { wait: self.waiting(refusal.wait), ..refusal })
     }
 
     #[inline]
@@ -213,11 +234,6 @@ impl Core {
         let (answer, changes) = self.shared.step(now, step);
         self.announce(changes);
         answer
-    }
-
-    #[inline]
-    fn rejected(&self, refusal: Refusal) -> Rejected {
-        Rejected::new(self.name, Refusal { wait: self.waiting(refusal.wait), ..refusal })
     }
 
     /// The wait, in nanoseconds, after which the clock has reached the moment, however far it lags.

@@ -148,7 +148,7 @@ where
                 guard.disarm();
                 ResponseFuture::calling(Calling::new(call, circuit, ticket, self.classify.clone()))
             }
-            Err(rejected) => ResponseFuture::rejected(rejected),
+            Err(barred) => circuit.core().reject(barred, ResponseFuture::rejected),
         }
     }
 }

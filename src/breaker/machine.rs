@@ -78,10 +78,10 @@ impl Machine {
         &self.phase
     }
 
-    /// Asks for admission; the answer is the generation that the call belongs to. Open ⇒ half-open happens here.
-    pub(super) fn admit(&mut self, plan: &Plan, now: Tick) -> (Result<u64, Refusal>, Option<Change>) {
+    /// Asks for admission; the answer is the generation that the call belongs to, if it is admitted. Open ⇒ half-open happens here.
+    pub(super) fn admit(&mut self, plan: &Plan, now: Tick) -> (Option<u64>, Option<Change>) {
         if !self.phase.would_admit(plan, now) {
-            return (Err(self.refusal(plan, now)), None);
+            return (None, None);
         }
         let change = match &mut self.phase {
             Phase::Open { .. } => {
@@ -95,7 +95,7 @@ impl Machine {
             }
             _ => None,
         };
-        (Ok(self.generation), change)
+        (Some(self.generation), change)
     }
 
     /// The refusal of a call at `now`.

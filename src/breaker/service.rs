@@ -92,7 +92,7 @@ impl<S, C, const GATED: bool> CircuitBreaker<S, C, GATED> {
         // must not be called, even where the circuit would admit by now. And what the rejection says is true now, and not as
         // of the poll, which may be long ago.
         let core = self.circuit.core();
-        let admitted = if mem::take(&mut self.ready) { core.admit() } else { Err(core.rejection()) };
+        let admitted = if mem::take(&mut self.ready) { core.admit() } else { Err(core.barred()) };
         match admitted {
             Ok(ticket) => {
                 let guard = OnPanic(|| core.settle(ticket, Ending::Finished(Outcome::Failure)));
@@ -100,7 +100,7 @@ impl<S, C, const GATED: bool> CircuitBreaker<S, C, GATED> {
                 guard.disarm();
                 calling(Calling::new(call, self.circuit.clone(), ticket, self.classify.clone()))
             }
-            Err(refused) => rejected(refused),
+            Err(barred) => core.reject(barred, rejected),
         }
     }
 }

@@ -112,11 +112,11 @@ impl Shared {
 
     /// The refusal of a call that came when it was `control`; `None` where the lock has to be asked.
     #[inline]
-    pub(super) fn refusal(&self, control: Control, now: Tick) -> Option<Refusal> {
+    pub(super) fn refusal(&self, control: Control, now: Tick, lag: u64) -> Option<Refusal> {
         let until = self.barred_until(control, now)?;
         let cause = Cause(self.words.cause.each_ref().map(|word| word.load(Ordering::Acquire)));
         let wait = if control.gate() == Gate::Open {
-            until.as_nanos().saturating_sub(now.as_nanos())
+            until.as_nanos().saturating_sub(now.as_nanos()).saturating_add(lag)
         } else {
             Refusal::UNKNOWN
         };

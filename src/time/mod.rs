@@ -24,12 +24,14 @@
 //! # }
 //! ```
 
-#[cfg(feature = "breaker")]
-#[cfg_attr(not(all(any(target_os = "linux", target_os = "freebsd"), not(miri))), path = "no_coarse.rs")]
-mod coarse;
 #[cfg(any(test, feature = "test-util"))]
 mod manual;
 mod monotonic;
+#[cfg_attr(
+    not(all(feature = "breaker", any(target_os = "linux", target_os = "freebsd"), not(miri))),
+    path = "portable.rs"
+)]
+mod system;
 mod tokio;
 mod wall;
 

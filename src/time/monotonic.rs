@@ -1,14 +1,10 @@
 //! The clock that only moves forward.
 
-use std::{
-    sync::LazyLock,
-    time::{Duration, Instant},
-};
+use std::time::Duration;
 
-#[cfg(feature = "breaker")]
-use super::coarse::Coarse;
 #[cfg(any(test, feature = "test-util"))]
 use super::manual::ManualClock;
+use super::system;
 
 /// A moment of a [`Clock`], in nanoseconds since that clock began; it saturates after 584 years.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -62,23 +58,15 @@ enum Source {
     #[default]
     Precise,
     #[cfg(feature = "breaker")]
-    Coarse(Coarse),
+    Coarse(system::Coarse),
     #[cfg(any(test, feature = "test-util"))]
     Tokio(super::tokio::Instant),
     #[cfg(any(test, feature = "test-util"))]
     Manual(ManualClock),
 }
 
-/// All precise clocks count from the same moment, so that ticks of one circuit's clones can be compared.
-static ORIGIN: LazyLock<Instant> = LazyLock::new(precise);
-
-#[expect(clippy::disallowed_methods, reason = "the door to the precise clock")]
-fn precise() -> Instant {
-    Instant::now()
-}
-
 impl Clock {
-    /// The system's precise monotonic clock, [`Instant`], at about 25 ns a reading.
+    /// The system's precise monotonic clock, that of [`Instant`](std::time::Instant), at about 25 ns a reading.
     #[must_use]
     pub const fn precise() -> Self {
         Self(Source::Precise)
@@ -91,7 +79,7 @@ impl Clock {
     #[cfg(feature = "breaker")]
     #[must_use]
     pub fn coarse() -> Self {
-        match Coarse::system() {
+        match system::Coarse::system() {
             Some(coarse) => Self(Source::Coarse(coarse)),
             None => Self::precise(),
         }
@@ -151,11 +139,7 @@ impl Source {
         match self {
             #[cfg(feature = "breaker")]
             Self::Coarse(coarse) => coarse.now(),
-            Self::Precise => {
-                // The origin is read first: the clock would otherwise begin after its own first reading.
-                let origin = *ORIGIN;
-                Tick(nanos(precise().saturating_duration_since(origin)))
-            }
+            Self::Precise => system::precise(),
             #[cfg(any(test, feature = "test-util"))]
             Self::Tokio(origin) => Tick(nanos(super::tokio::now().saturating_duration_since(*origin))),
             #[cfg(any(test, feature = "test-util"))]

@@ -166,9 +166,9 @@ pub(crate) const RULES: &[Rule] = &[
             ("signature/credentials.rs", "a key that is drawn once for a process"),
             ("signature/keyring.rs", "secrets are swapped while requests are verified"),
             ("signature/replay/memory.rs", "what all requests remember"),
-            ("time/coarse.rs", "looks once how coarse the clock is"),
+            ("time/system.rs", "looks once how coarse the clock is"),
             ("time/manual.rs", "all clones of a clock move"),
-            ("time/monotonic.rs", "the first reading is where it begins"),
+            ("time/portable.rs", "the first reading is where it begins"),
         ],
     },
     Rule {

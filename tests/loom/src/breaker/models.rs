@@ -56,16 +56,21 @@ const fn at(bucket: u64) -> Tick {
     Tick::from_nanos(bucket * BUCKET)
 }
 
-/// As the circuit admits a call: by what it reads, or under the lock.
+/// As the circuit admits a call: by what it reads, or under the lock; and as it says why not, by what it reads then.
 fn admit(shared: &Shared, now: Tick) -> Result<u64, Refusal> {
     let control = shared.control();
     if control.gate().is_free() {
         return Ok(control.generation());
     }
-    match shared.refusal(control, now) {
-        Some(refusal) => Err(refusal),
-        None => shared.step(now, |machine, plan| machine.admit(plan, now)).0,
+    let refused = |control| {
+        let refusal = shared.refusal(control, now, 0);
+        refusal.unwrap_or_else(|| shared.step(now, |machine, plan| (machine.refusal(plan, now), None)).0)
+    };
+    if shared.would_refuse(control, now) {
+        return Err(refused(control));
     }
+    let admitted = shared.step(now, |machine, plan| machine.admit(plan, now)).0;
+    admitted.ok_or_else(|| refused(shared.control()))
 }
 
 /// As the circuit hears of an outcome.

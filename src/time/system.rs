@@ -1,10 +1,16 @@
-//! The coarse clock of the systems that have one.
+//! The monotonic clocks of the systems that have a coarse one: both read as the system's own figure.
 
 use std::sync::LazyLock;
 
 use rustix::time::{ClockId, Timespec, clock_getres, clock_gettime};
 
 use super::Tick;
+
+/// The clock that `Instant` reads, without the way there and back that a span between two of those takes.
+#[inline]
+pub(super) fn precise() -> Tick {
+    Tick::from_nanos(nanos(clock_gettime(ClockId::Monotonic)))
+}
 
 /// It knows how far it lags, in nanoseconds: a rejection asks for that.
 #[derive(Clone, Copy, Debug)]
