@@ -48,6 +48,14 @@ impl Mac {
         }
     }
 
+    /// One that is to be fed, under the same key.
+    pub(super) fn begin(&self) -> Self {
+        match self {
+            Self::Sha256(mac) => Self::Sha256(mac.begin()),
+            Self::Sha512(mac) => Self::Sha512(Box::new(mac.begin())),
+        }
+    }
+
     pub(super) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(mac) => mac.update(bytes),
@@ -74,6 +82,11 @@ impl<H: EagerHash> Keyed<H> {
     fn new(key: &[u8]) -> Self {
         let core = HmacCore::new_from_slice(key).expect("HMAC takes keys of every length");
         Self { core, buffer: Buffer::<HmacCore<H>>::default() }
+    }
+
+    #[inline]
+    pub(super) fn begin(&self) -> Self {
+        Self { core: self.core.clone(), buffer: Buffer::<HmacCore<H>>::default() }
     }
 
     fn update(&mut self, bytes: &[u8]) {

@@ -52,12 +52,14 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         let (gate, (head, body)) = (&self.gate, request.into_parts());
-        let mut check = Check::new();
-        let kind = match gate.verifier.check(&mut check, &head.headers, &head.extensions, gate.replays.is_some()) {
-            Ok(()) if declares_more(&head.headers, &body, gate.max_body) => RefusalKind::BodyTooLarge,
-            Ok(()) => return ResponseFuture::reading(Arc::clone(gate), check, head, body, self.inner.clone()),
-            Err(reason) => reason.into(),
-        };
+        let (keys, now) = gate.verifier.keys();
+        let mut check = Check::new(&keys, now);
+        let kind =
+            match gate.verifier.check(&mut check, keys, now, &head.headers, &head.extensions, gate.replays.is_some()) {
+                Ok(()) if declares_more(&head.headers, &body, gate.max_body) => RefusalKind::BodyTooLarge,
+                Ok(()) => return ResponseFuture::reading(Arc::clone(gate), check, head, body, self.inner.clone()),
+                Err(reason) => reason.into(),
+            };
         ResponseFuture::refused(Arc::clone(gate), Refusal::new(kind))
     }
 }

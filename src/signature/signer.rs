@@ -72,7 +72,7 @@ impl Signer {
     ) -> Result<(), SignError> {
         let extensions = if self.extensions.is_empty() { extensions } else { &self.extensions };
         self.scheme.write(headers, self.clock.now(), |claim, headers| {
-            let mut mac = self.mac.clone();
+            let mut mac = self.mac.begin();
             self.scheme.feed(claim, headers, extensions, |bytes| mac.update(bytes))?;
             body.into_iter().for_each(|piece| mac.update(piece));
             Ok(mac.finish())

@@ -23,6 +23,12 @@ pub struct Verified {
     pub(super) signed: bool,
     /// Of other secrets that were needed.
     pub(super) others: [Option<Arc<Voucher>>; 2],
+    pub(super) told: Told,
+}
+
+/// What is told of a message by what is signed. Moved as one, since parts of it are not moved by whole words.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
     pub(super) timestamp: Option<UnixTime>,
     pub(super) replay_id: Option<HeaderValue>,
 }
@@ -62,13 +68,13 @@ impl Verified {
     /// Webhooks does.
     #[must_use]
     pub const fn replay_id(&self) -> Option<&HeaderValue> {
-        self.replay_id.as_ref()
+        self.told.replay_id.as_ref()
     }
 
     /// When it was signed, if the scheme says so.
     #[must_use]
     pub const fn timestamp(&self) -> Option<UnixTime> {
-        self.timestamp
+        self.told.timestamp
     }
 }
 

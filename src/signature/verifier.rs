@@ -1,6 +1,6 @@
 //! Verification of what is in memory, and what the layer judges by.
 
-use std::fmt;
+use std::{fmt, sync::RwLockReadGuard};
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap};
@@ -124,8 +124,9 @@ impl SignatureVerifier {
     ///
     /// What is wrong with it. For logs and metrics: an answer that shows it helps a forger along.
     pub fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified, Reason> {
-        let mut check = Check::new();
-        self.check(&mut check, headers, &self.context, false)?;
+        let (keys, now) = self.keys();
+        let mut check = Check::new(&keys, now);
+        self.check(&mut check, keys, now, headers, &self.context, false)?;
         check.update(body);
         check.finish(&self.scheme)
     }
@@ -167,24 +168,33 @@ impl SignatureVerifier {
     ///
     /// What is wrong with the headers, or [`Reason::NoContext`] where there is none and the scheme signs one.
     pub fn begin_in(&self, headers: &HeaderMap, extensions: &Extensions) -> Result<Verifying<'_>, Reason> {
-        let mut check = Check::new();
-        self.check(&mut check, headers, extensions, false)?;
+        let (keys, now) = self.keys();
+        let mut check = Check::new(&keys, now);
+        self.check(&mut check, keys, now, headers, extensions, false)?;
         Ok(Verifying { check, scheme: &self.scheme })
+    }
+
+    /// The secrets of this moment, and the moment, where that matters.
+    #[inline]
+    pub(super) fn keys(&self) -> (RwLockReadGuard<'_, Keys>, UnixTime) {
+        let keys = self.keyring.read();
+        // Half of what a small message costs besides its MAC would be the clock.
+        let timed = self.scheme.is_timed() || keys.are_timed();
+        let now = if timed { self.clock.now() } else { UnixTime::default() };
+        (keys, now)
     }
 
     /// The headers' verdict, for whoever feeds the body; `replays` is whether it has to say what the message is known by.
     pub(super) fn check(
         &self,
         check: &mut Check,
+        keys: RwLockReadGuard<'_, Keys>,
+        now: UnixTime,
         headers: &HeaderMap,
         extensions: &Extensions,
         replays: bool,
     ) -> Result<(), Reason> {
         let extensions = if self.context.is_empty() { extensions } else { &self.context };
-        let keys = self.keyring.read();
-        // Half of what a small message costs besides its MAC would be the clock.
-        let timed = self.scheme.is_timed() || keys.are_timed();
-        let now = if timed { self.clock.now() } else { UnixTime::default() };
         check.begin(&self.scheme, keys, (self.credentials, replays), headers, extensions, now)
     }
 

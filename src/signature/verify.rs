@@ -1,8 +1,8 @@
 //! The verdict: pure, with the time as an argument.
 
-use std::{ops::Deref, sync::Arc};
+use std::{mem, ops::Deref, sync::Arc};
 
-use http::{Extensions, HeaderMap, HeaderValue};
+use http::{Extensions, HeaderMap};
 use subtle::ConstantTimeEq;
 
 use super::{
@@ -12,15 +12,14 @@ use super::{
     mac::{Mac, Tag},
     replay::{Content, ReplayKey},
     scheme::Claim,
-    verified::{Verified, Voucher},
+    verified::{Told, Verified, Voucher},
 };
 use crate::time::UnixTime;
 
 /// A request whose headers are good, and what its body has yet to bear out.
 pub(super) struct Check {
     proof: Proof,
-    timestamp: Option<UnixTime>,
-    replay_id: Option<HeaderValue>,
+    told: Told,
     /// What it is known by, where replays are refused and something is signed: its id, or its content as that arrives.
     known: Option<ReplayKey>,
     // Boxed, since most requests have none, and all are moved.
@@ -50,6 +49,13 @@ struct Candidate {
     voucher: Option<Arc<Voucher>>,
 }
 
+impl Candidate {
+    #[inline]
+    fn new(mac: Mac, key: &Key, now: UnixTime) -> Self {
+        Self { mac, live: key.is_live(now), voucher: Some(Arc::clone(&key.voucher)) }
+    }
+}
+
 impl Proof {
     fn update(&mut self, bytes: &[u8]) {
         match self {
@@ -63,16 +69,26 @@ impl Proof {
 }
 
 impl Check {
-    /// Of nothing yet. It is filled and emptied in place: a keyed state is large beside what is done with it.
-    pub(super) const fn new() -> Self {
-        Self {
-            proof: Proof::Absent,
-            timestamp: None,
-            replay_id: None,
-            known: None,
-            content: None,
-            credentials: [None, None],
+    /// Of a message of which nothing is read yet.
+    ///
+    /// Made where it stays, and filled and emptied there: a keyed state is large beside what is done with it, and each move of
+    /// what has just been written waits until it is. So the usual ring, of one such state, is copied by a line of its own.
+    #[inline]
+    pub(super) fn new(keys: &Keys, now: UnixTime) -> Self {
+        let macs = |candidates| Self::of(Proof::Macs { candidates, signatures: Few::none() });
+        match (keys, &keys[..]) {
+            (Keys::Foreign(_), _) => Self::of(Proof::Absent),
+            (_, [key @ Key { mac: Mac::Sha256(keyed), .. }]) => {
+                macs(Few::one(Candidate::new(Mac::Sha256(keyed.begin()), key, now)))
+            }
+            (_, keys) => macs(Few::of(keys, |key| Candidate::new(key.mac.begin(), key, now))),
         }
+    }
+
+    #[inline]
+    const fn of(proof: Proof) -> Self {
+        let told = Told { timestamp: None, replay_id: None };
+        Self { proof, told, known: None, content: None, credentials: [None, None] }
     }
 
     /// Judges the headers. Every proof that is present has to be good, and one has to be present.
@@ -94,30 +110,24 @@ impl Check {
             }
         }
         if self.credentials.iter().any(Option::is_some) && !scheme.is_in(headers) {
+            self.proof = Proof::Absent;
             return Ok(());
         }
-        if let Some(verifier) = keys.verifier().cloned() {
-            drop(keys);
-            let (signatures, claim) = scheme.read_any(headers, now)?;
+        let verifier = keys.verifier().cloned();
+        // All that is atomic came first: a processor reads the headers while it hashes the body, if nothing is between.
+        drop(keys);
+        if let Some(verifier) = verifier {
+            let mut signatures = Few::none();
+            let claim = scheme.read_any(headers, now, &mut signatures)?;
             let signatures: Vec<&[u8]> = signatures.as_slice().iter().map(Vec::as_slice).collect();
             self.proof = Proof::Foreign(Some(verifier.begin(&signatures)));
-            self.claimed(scheme, &claim, replays, headers, extensions)?;
+            self.claimed(scheme, &claim, replays, headers, extensions)
+        } else if let Proof::Macs { signatures, .. } = &mut self.proof {
+            let claim = scheme.read(headers, now, signatures)?;
+            self.claimed(scheme, &claim, replays, headers, extensions)
         } else {
-            let candidate = |key: &Key| Candidate {
-                mac: key.mac.clone(),
-                live: key.is_live(now),
-                voucher: Some(Arc::clone(&key.voucher)),
-            };
-            // All that is atomic comes first: a processor reads the headers while it hashes the body, if nothing is between.
-            self.proof = Proof::Macs { candidates: Few::of(&keys, candidate), signatures: Few::none() };
-            drop(keys);
-            let (read, claim) = scheme.read(headers, now)?;
-            if let Proof::Macs { signatures, .. } = &mut self.proof {
-                *signatures = read;
-            }
-            self.claimed(scheme, &claim, replays, headers, extensions)?;
+            Ok(())
         }
-        Ok(())
     }
 
     /// Feeds what precedes the body, and keeps what is told of the message.
@@ -142,7 +152,8 @@ impl Check {
             by_id.update(id.as_bytes());
             self.known = Some(by_id.finish());
         }
-        (self.content, self.timestamp, self.replay_id) = (content.map(Box::new), claim.timestamp, id.cloned());
+        self.content = content.map(Box::new);
+        self.told = Told { timestamp: claim.timestamp, replay_id: id.cloned() };
         Ok(())
     }
 
@@ -186,13 +197,13 @@ impl Check {
         let signed = signed_with.is_some();
         let credentials = &mut self.credentials;
         let by = signed_with.or_else(|| credentials.iter_mut().find_map(Option::take)).ok_or(Reason::Mismatch)?;
-        let [mut first, mut second] = std::mem::take(credentials);
+        let [mut first, mut second] = mem::take(credentials);
         let is_new = |other: &Arc<Voucher>| other.label() != by.label();
         first = first.filter(is_new);
         second =
             second.filter(|other| is_new(other) && first.as_ref().is_none_or(|first| first.label() != other.label()));
-        let (timestamp, replay_id) = (self.timestamp, self.replay_id.take());
-        Ok(Verified { by, signed, others: [first, second], timestamp, replay_id })
+        let others = [first, second];
+        Ok(Verified { by, signed, others, told: mem::take(&mut self.told) })
     }
 
     /// What the message is known by, once, where replays are refused and something is signed.

@@ -70,7 +70,8 @@ fn from_hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let (pairs, odd) = text.as_chunks::<2>();
     let pairs: &[[u8; 2]; N] = pairs.try_into().ok().filter(|_| odd.is_empty())?;
     // Without a branch or a table, and so by many digits at once.
-    let digits = pairs.map(|[high, low]| [from_digit(high), from_digit(low)]);
+    let mut digits = *pairs;
+    digits.as_flattened_mut().iter_mut().for_each(|digit| *digit = from_digit(*digit));
     let wrong = digits.as_flattened().iter().fold(0, |wrong, digit| wrong | digit);
     let bytes = digits.map(|pair| {
         let pair = u16::from_be_bytes(pair);
@@ -95,20 +96,20 @@ fn find(text: &[u8], byte: u8) -> usize {
 }
 
 impl Grammar {
-    /// The signatures in `value`: at least one, and at most [`MAX_SIGNATURES`].
+    /// Adds the signatures in `value`: at least one, and at most [`MAX_SIGNATURES`].
     pub(super) fn signatures<T>(
         &self,
         value: &HeaderValue,
+        signatures: &mut Few<T>,
         decode: impl Fn(&[u8]) -> Option<T>,
-    ) -> Result<Few<T>, Reason> {
+    ) -> Result<(), Reason> {
         // No encoding takes what is no text.
-        let one = |text: &[u8]| decode(text).map(Few::one).ok_or(Reason::Malformed);
+        let mut one = |text: &[u8]| decode(text).map(|one| *signatures = Few::one(one)).ok_or(Reason::Malformed);
         match self {
             Self::Bare => one(value.as_bytes()),
             Self::Prefix(prefix) => one(value.as_bytes().strip_prefix(prefix.as_bytes()).ok_or(Reason::Malformed)?),
             Self::List { key, .. } => {
                 let mut seen = 0;
-                let mut signatures = Few::none();
                 for text in self.values(text(value)?.as_bytes(), key) {
                     seen += 1;
                     if seen > MAX_SIGNATURES {
@@ -122,7 +123,7 @@ impl Grammar {
                 match (seen, signatures.as_slice().is_empty()) {
                     (0, _) => Err(Reason::Missing),
                     (_, true) => Err(Reason::Malformed),
-                    (_, false) => Ok(signatures),
+                    (_, false) => Ok(()),
                 }
             }
         }
@@ -178,7 +179,9 @@ mod tests {
 
     fn count(grammar: &Grammar, value: &str) -> Result<usize, Reason> {
         let value = HeaderValue::from_str(value).unwrap();
-        grammar.signatures(&value, |text| Encoding::Hex.decode(text, Hash::Sha256)).map(|tags| tags.as_slice().len())
+        let mut tags = Few::none();
+        grammar.signatures(&value, &mut tags, |text| Encoding::Hex.decode(text, Hash::Sha256))?;
+        Ok(tags.as_slice().len())
     }
 
     #[test]
@@ -239,8 +242,8 @@ mod tests {
         assert_eq!(count(&list, &format!("v1={good},").repeat(MAX_SIGNATURES)), Ok(MAX_SIGNATURES));
         assert_eq!(count(&list, &format!("v1={good},").repeat(MAX_SIGNATURES + 1)), Err(Reason::Malformed));
         let no_text = HeaderValue::from_bytes(&[format!("v1={good},v0=").as_bytes(), &[0xe9]].concat()).unwrap();
-        let read = list.signatures(&no_text, |text| Encoding::Hex.decode(text, Hash::Sha256));
-        assert_eq!(read.map(|_| ()), Err(Reason::Malformed));
+        let decode = |text: &[u8]| Encoding::Hex.decode(text, Hash::Sha256);
+        assert_eq!(list.signatures(&no_text, &mut Few::none(), decode), Err(Reason::Malformed));
         assert_eq!(list.only(b"t=1,v1=x", "t"), Ok(&b"1"[..]));
         assert_eq!(list.only(b"t=1,t=1", "t"), Err(Reason::Repeated));
         assert_eq!(list.only(b"v1=x", "t"), Err(Reason::Missing));
