@@ -3,7 +3,7 @@
 //!
 //! | Module | What it does | Refuses with |
 //! | --- | --- | --- |
-//! | [`signature`] | verifies webhooks and shared credentials before the body reaches a handler | a response: 401, 413, 408, 400 |
+//! | [`signature`] | verifies webhooks and shared credentials before the body reaches a handler | a response: 401, 413, 408, 400; of replays 200, 409, 503 |
 //! | [`breaker`] | stops calling a service that fails or is slow, and asks gently whether it is well again | [`BreakerError`](breaker::BreakerError) |
 //! | [`bearer`] | puts a token on requests: fetched once for all, replaced before it expires and after a 401 | [`BearerError`](bearer::BearerError) |
 //! | [`retry`] | repeats what may be repeated, with jitter, and waits as long as the server asks | the last result, in a [`RetryError`](retry::RetryError) where it is an error |
@@ -23,7 +23,7 @@
 //! * The **timeout inside the breaker**: a call that hangs ends as a failure. A timeout outside works too, if the circuit
 //!   knows what [`slow_call`](breaker::CircuitBuilder::slow_call) is.
 //! * The **token inside the breaker**: a circuit takes its permit once there is one, so that a token server that hangs is never
-//!   taken for the service. That one which fails is not either takes a line: see [`bearer`].
+//!   taken for the service. A token server that fails is not either, where the classifier says so in a line: see [`bearer`].
 //! * The **fallback outermost**: its answers are never taken for the service's.
 //!
 //! # Example

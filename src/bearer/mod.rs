@@ -48,8 +48,8 @@
 //!
 //! * **For the first request**, and for one that finds it expired. The service is not ready until there is one. However many
 //!   wait, there is one fetch; whoever of them is dropped, the others go on with it.
-//! * **Ahead of its end**, while it is still good: from a random moment in the last fifth of its lifetime, and in the last minute, as
-//!   [`refresh_ahead`](BearerBuilder::refresh_ahead) has it. Requests go with the old one meanwhile, and do not wait.
+//! * **Ahead of its end**, while it is still good: when a fifth of its lifetime is left, and a minute at most; jitter takes up to half
+//!   of that away ([`refresh_ahead`](BearerBuilder::refresh_ahead)). Requests go with the old one meanwhile, and do not wait.
 //! * **After a 401**, once, and the request is then repeated with the new token ([`Repeated`] is in its extensions). If another
 //!   request has replaced the refused token meanwhile, the repeat goes with that one. A second 401 goes to the caller, and so does
 //!   the first where the last such fetch is not yet [`refusal_pause`](BearerBuilder::refusal_pause) ago: a server that refuses

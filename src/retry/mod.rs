@@ -58,10 +58,10 @@
 //!
 //! # How long it waits
 //!
-//! As [`Backoff`] has it, with randomness that is drawn for each wait, so that no two requests walk in step. Where the
-//! response has a `Retry-After` (see [`retry_after`](crate::outcome::retry_after)), that takes the place of this one wait: it
-//! is never shortened, and lengthened by at most [`hint_jitter`](RetryPolicyBuilder::hint_jitter). A hint of zero, or of a
-//! date that has passed, is none.
+//! As [`Backoff`] has it. Jitter, which exponential backoff has unless told otherwise, is drawn for each wait, so that requests
+//! do not walk in step. Where the response has a `Retry-After` (see [`retry_after`](crate::outcome::retry_after)), that takes
+//! the place of this one wait: it is never shortened, and lengthened by at most
+//! [`hint_jitter`](RetryPolicyBuilder::hint_jitter). A hint of zero, or of a date that has passed, is none.
 //!
 //! The failed response, its connection and its place in a concurrency limit are given back before the wait begins. A call
 //! that is dropped makes no further attempt, and leaves no timer behind.

@@ -75,7 +75,7 @@
 //!
 //! A service that takes `Request<VerifiedBody>` cannot be stacked without the layer: nothing else makes a [`VerifiedBody`].
 //! A handler of axum's, which takes axum's body, asks for [`Verified`] as an extractor instead (feature `axum`): on a route
-//! where the layer was forgotten it does not answer.
+//! where the layer was forgotten it is not run, and the answer is 500.
 //!
 //! # What operators see
 //!

@@ -1,15 +1,16 @@
 //! The crate's two clocks, as two types: what measures a span of time can never be compared with what names a date.
 //!
-//! * [`Clock`] is monotonic, and reads as a [`Tick`]: circuits measure windows, latencies and open times with it.
-//! * [`WallClock`] is the calendar's, and reads as a [`UnixTime`]: signature timestamps and `Retry-After` dates are
-//!   compared with it, and nothing else.
+//! * [`Clock`] is monotonic, and reads as a [`Tick`]: circuits measure windows, latencies and open times with it, and budgets,
+//!   tokens and the store of replays their spans.
+//! * [`WallClock`] is the calendar's, and reads as a [`UnixTime`]: signature timestamps, the ends of secrets and `Retry-After`
+//!   dates are compared with it, and nothing else.
 //!
 //! # Testing
 //!
 //! Give a circuit `Clock::tokio()` and it follows `tokio::time::pause` and `advance`; give it a `ManualClock` and the
-//! test moves it by hand. Waits between attempts and body deadlines are tokio's timers, so `pause` moves them too. All
-//! three need the feature `test-util`, which only adds: no other clock changes because a test wants one. The guide has
-//! [a page](crate::guide::testing) on it.
+//! test moves it by hand. Waits between attempts and body deadlines are tokio's timers, so `pause` moves them too.
+//! `Clock::tokio()`, `ManualClock` and `ManualWallClock` need the feature `test-util`, which only adds: no other clock changes
+//! because a test wants one. The guide has [a page](crate::guide::testing) on it.
 //!
 //! ```
 //! # #[cfg(feature = "test-util")] {

@@ -66,13 +66,13 @@ enum Source {
 }
 
 impl Clock {
-    /// The system's precise monotonic clock, that of [`Instant`](std::time::Instant), at about 25 ns a reading.
+    /// The system's precise monotonic clock, that of [`Instant`](std::time::Instant), at about 21 ns a reading.
     #[must_use]
     pub const fn precise() -> Self {
         Self(Source::Precise)
     }
 
-    /// The system's coarse monotonic clock, at about 3 ns a reading; it lags by up to its [`resolution`](Self::resolution), a
+    /// The system's coarse monotonic clock, at about 2 ns a reading; it lags by up to its [`resolution`](Self::resolution), a
     /// few milliseconds.
     ///
     /// Linux and FreeBSD have one. Elsewhere it is the precise one.
