@@ -23,7 +23,7 @@
 //! * The **timeout inside the breaker**: a call that hangs ends as a failure. A timeout outside works too, if the circuit
 //!   knows what [`slow_call`](breaker::CircuitBuilder::slow_call) is.
 //! * The **token inside the breaker**: a circuit takes its permit once there is one, so that a token server that hangs is never
-//!   taken for the service. A token server that fails is not either, where the classifier says so in a line: see [`bearer`].
+//!   taken for the service. Nor is one that fails, where the circuit's classifier ignores it: see [`bearer`].
 //! * The **fallback outermost**: its answers are never taken for the service's.
 //!
 //! # Example
