@@ -115,6 +115,13 @@ fn circuits_by_key_take_what_they_say() {
         circuits.get(&key).acquire().unwrap().success();
     }
     assert_eq!(region.change().allocations, 0);
+
+    // Nor does a flood of keys for which there is no place.
+    let region = Region::new(ALLOCATOR);
+    for key in 0..1000 {
+        circuits.get(&(KEYS + key)).acquire().unwrap().success();
+    }
+    assert_eq!((region.change().allocations, circuits.overflow().snapshot().calls), (0, 1000));
 }
 
 fn nothing_is_kept_of_changes_that_nobody_hears_of() {

@@ -18,9 +18,10 @@ use portcullis::{
     outcome::{AsRejection, Results},
     time::Clock,
 };
+use tokio::sync::Semaphore;
 use tower::{
-    Service, ServiceExt, balance::p2c::Balance, discover::ServiceList, layer::Layer, load::Constant, service_fn,
-    util::BoxCloneService,
+    Service, ServiceExt, balance::p2c::Balance, discover::ServiceList, layer::Layer,
+    limit::GlobalConcurrencyLimitLayer, load::Constant, service_fn, util::BoxCloneService,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -192,6 +193,51 @@ async fn it_is_ready_just_when_a_call_would_be_let_through_and_says_so_itself() 
     after(30 * SECOND + MILLI).await;
     assert!(poller.was_woken() && !poller.is_ready(), "open again");
     after(SECOND + MILLI).await;
+    assert!(poller.was_woken() && poller.is_ready());
+}
+
+/// Taking the last place changes no state and wakes nobody, so who waited for the inner service has to notice it by itself.
+#[tokio::test(start_paused = true)]
+async fn who_waited_for_the_inner_service_is_woken_when_the_period_ends_whose_last_place_was_taken_meanwhile() {
+    let endpoint = Endpoint::new();
+    let semaphore = Arc::new(Semaphore::new(1));
+    let limited = GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(&semaphore));
+    let inner = BoxCloneService::new(limited.layer(service_fn(async |()| Ok("well"))));
+    let gated = CircuitBreakerLayer::new(endpoint.circuit.clone()).gated().layer(inner);
+    let mut poller = Poller { gated, woken: Arc::default() };
+    let busy = semaphore.acquire().await.unwrap();
+
+    open(&endpoint.circuit);
+    after(SECOND).await;
+    endpoint.circuit.acquire().unwrap().ignored();
+    assert_eq!(endpoint.circuit.snapshot().state, State::HalfOpen);
+    assert!(!poller.is_ready(), "there is a place, and the inner service is busy");
+    std::mem::forget(endpoint.circuit.acquire().unwrap());
+    drop(busy);
+    assert!(poller.was_woken() && !poller.is_ready(), "the inner service is free, and the last place is taken");
+    after(30 * SECOND + MILLI).await;
+    assert!(poller.was_woken() && !poller.is_ready(), "open again");
+    after(SECOND + MILLI).await;
+    assert!(poller.was_woken() && poller.is_ready());
+}
+
+/// A gate that is about to open must not be waited for by a timer of nothing, over and over.
+#[tokio::test(start_paused = true)]
+async fn who_waits_for_the_inner_service_when_the_open_time_is_over_does_not_spin() {
+    let endpoint = Endpoint::new();
+    let semaphore = Arc::new(Semaphore::new(0));
+    let limited = GlobalConcurrencyLimitLayer::with_semaphore(Arc::clone(&semaphore));
+    let inner = BoxCloneService::new(limited.layer(service_fn(async |()| Ok("well"))));
+    let gated = CircuitBreakerLayer::new(endpoint.circuit.clone()).gated().layer(inner);
+    let mut poller = Poller { gated, woken: Arc::default() };
+    open(&endpoint.circuit);
+    after(2 * SECOND).await;
+    for _ in 0..3 {
+        assert!(!poller.is_ready());
+        after(3600 * SECOND).await;
+        assert!(!poller.was_woken(), "nothing has changed");
+    }
+    semaphore.add_permits(1);
     assert!(poller.was_woken() && poller.is_ready());
 }
 

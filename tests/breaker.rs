@@ -1,5 +1,7 @@
 //! The circuit breaker as a tower service, and each defect of its kind that must not come back.
 
+#[path = "support/fragile.rs"]
+mod fragile;
 mod support;
 
 use std::{
@@ -19,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use fragile::Fragile;
 use futures_util::FutureExt;
 use portcullis::{
     BoxError,
@@ -252,6 +255,22 @@ async fn a_panicking_probe_opens_the_circuit_at_once() {
     let mut call = Box::pin(in_future.ready().await.unwrap().call(()));
     assert!(catch_unwind(AssertUnwindSafe(|| call.as_mut().now_or_never())).is_err());
     assert_eq!(circuit.snapshot().opened, 3, "also where the future is kept");
+}
+
+/// It is cloned for each call, when the permit is taken.
+#[tokio::test]
+async fn a_probe_whose_classifier_panics_when_it_is_cloned_opens_the_circuit_at_once() {
+    let clock = ManualClock::new();
+    let circuit = two_failures().clock(clock.clock()).build().unwrap();
+    let classify = Fragile::default();
+    let breaks = Arc::clone(&classify.breaks);
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).classify(classify).layer(service_fn(answer));
+    open(&circuit);
+    clock.advance(SECOND);
+    service.ready().await.unwrap();
+    breaks.store(true, Ordering::SeqCst);
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(service.call(Ok(""))))).is_err());
+    assert_eq!(circuit.snapshot().opened, 2);
 }
 
 #[tokio::test]
@@ -817,4 +836,46 @@ async fn a_probe_that_waits_for_something_takes_no_place_until_it_has_it() {
     gate.add_permits(1);
     drop(tokio::time::timeout(SECOND, pending::<()>()).await);
     assert_eq!(circuit.snapshot().state, State::Closed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_probe_is_idle_in_each_state_that_was_set_by_hand_and_goes_on_after_it() {
+    let circuit = two_failures().clock(Clock::tokio()).build().unwrap();
+    let (came, asked) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (comes, asks) = (Arc::clone(&came), Arc::clone(&asked));
+    circuit.disable();
+    tokio::spawn(probe_when(
+        circuit.clone(),
+        SECOND,
+        move || {
+            comes.fetch_add(1, Ordering::SeqCst);
+            ready(())
+        },
+        move || {
+            asks.fetch_add(1, Ordering::SeqCst);
+            // One that spins lets the test go on to say so.
+            async {
+                tokio::task::yield_now().await;
+                ControlFlow::Continue(Outcome::Success)
+            }
+        },
+    ));
+    // By turns, since time stands still while something spins.
+    let asked_so_far = async || {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        (came.load(Ordering::SeqCst), asked.load(Ordering::SeqCst))
+    };
+    assert_eq!(asked_so_far().await, (0, 0), "disabled");
+    circuit.observe();
+    assert_eq!(asked_so_far().await, (0, 0), "observed");
+    circuit.force_open();
+    drop(tokio::time::timeout(60 * SECOND, pending::<()>()).await);
+    assert_eq!(asked_so_far().await, (0, 0), "forced open");
+
+    circuit.reset();
+    open(&circuit);
+    drop(tokio::time::timeout(2 * SECOND, pending::<()>()).await);
+    assert_eq!((asked_so_far().await, circuit.snapshot().state), ((1, 1), State::Closed));
 }

@@ -180,6 +180,31 @@ fn a_half_open_period_is_judged_by_the_new_settings_at_once() {
     }
 }
 
+/// By `acquire` alone: a snapshot would take the lock, and find the end of the period for all.
+#[test]
+fn callers_for_whom_there_is_no_place_hear_at_once_of_another_end_of_the_period() {
+    let settings = |permits, timeout| {
+        let half_open = HalfOpen::permits(permits).timeout(timeout);
+        Circuit::builder("test").consecutive_failures(1).open_for(SECOND).half_open(half_open)
+    };
+    for (before, permits, after) in [(3600, 1, 10), (3600, 2, 10), (10, 1, 3600), (10, 2, 3600)] {
+        let clock = ManualClock::new();
+        let circuit = settings(1, before * SECOND).clock(clock.clock()).build().unwrap();
+        circuit.acquire().unwrap().failure();
+        clock.advance(SECOND);
+        let mut hang = vec![circuit.acquire().unwrap()];
+        assert_eq!(circuit.acquire().unwrap_err().retry_after(), None);
+        circuit.reconfigure(settings(permits, after * SECOND)).unwrap();
+        hang.extend((1..permits).map(|_| circuit.acquire().unwrap()));
+        assert_eq!(circuit.acquire().unwrap_err().retry_after(), None, "all places are taken");
+
+        clock.advance(after * SECOND - Duration::from_nanos(1));
+        assert_eq!(circuit.acquire().unwrap_err().retry_after(), None, "{after} s are not over");
+        clock.advance(Duration::from_nanos(1));
+        assert_eq!(circuit.acquire().unwrap_err().retry_after(), Some(SECOND), "{after} s are over");
+    }
+}
+
 #[test]
 fn what_cannot_change_is_named_and_the_circuit_goes_on_as_before() {
     let settings = || Circuit::builder("test").failures(2).slow_call(SECOND);

@@ -1,10 +1,13 @@
 //! Circuits by key: each its own, made once, bounded in number, and none forgotten that matters.
 
+#[path = "support/fragile.rs"]
+mod fragile;
 mod support;
 
 use std::{
     convert::Infallible,
     future::{Future, Ready, ready},
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,
     sync::{
         Arc, Barrier, OnceLock,
@@ -15,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use fragile::Fragile;
 use futures_util::FutureExt;
 use http::{Request, Response};
 use portcullis::{
@@ -354,4 +358,21 @@ fn a_dropped_call_settles_its_permit_in_its_own_circuit() {
     assert!(circuits.get(&1).acquire().is_err(), "its place is taken");
     drop(call);
     assert!(circuits.get(&1).acquire().is_ok(), "its place is free");
+}
+
+/// It is cloned for each call, when the permit is taken.
+#[tokio::test]
+async fn a_probe_of_a_key_whose_classifier_panics_when_it_is_cloned_opens_its_circuit_at_once() {
+    let clock = ManualClock::new();
+    let circuits = few(&clock, 10).build().unwrap();
+    let classify = Fragile::default();
+    let breaks = Arc::clone(&classify.breaks);
+    let layer = KeyedBreakerLayer::new(circuits.clone(), |asked: &Asked| asked.0).classify(classify);
+    let mut service = layer.layer(Strict::new(answer));
+    open(&circuits.get(&1));
+    clock.advance(SECOND);
+    service.ready().await.unwrap();
+    breaks.store(true, Ordering::SeqCst);
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(service.call((1, Ok(7)))))).is_err());
+    assert_eq!(circuits.get(&1).snapshot().opened, 2);
 }

@@ -82,10 +82,10 @@ impl<K: Clone + Eq + Hash> Circuits<K> {
     #[cold]
     fn make(&self, key: K, now: Tick) -> Circuit {
         let Inner { shards, kind, name, overflow, idle_after } = &*self.0;
-        // Before any lock is taken: the name is the user's code.
-        let circuit = kind.circuit(name.as_ref().map_or(kind.name, |name| name(&key)));
+        // Before any place is taken: the name is the user's code.
+        let name = name.as_ref().map_or(kind.name, |name| name(&key));
         let is_idle = |circuit: &Circuit, used: Tick| now.nanos_since(used) >= *idle_after && circuit.is_forgettable();
-        shards.insert(key, circuit, now, is_idle).unwrap_or_else(|| overflow.clone())
+        shards.insert(key, || kind.circuit(name), now, is_idle).unwrap_or_else(|| overflow.clone())
     }
 
     /// The circuit that all keys share for which there is no place; it has the configuration's own name.
@@ -109,7 +109,7 @@ impl<K: Clone + Eq + Hash> Circuits<K> {
         self.0.shards.len()
     }
 
-    /// Whether no key was asked for yet.
+    /// Whether there is no circuit but the overflow: no key was asked for yet, or all were [removed](Self::remove).
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

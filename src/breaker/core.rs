@@ -136,7 +136,11 @@ impl Core {
             return;
         }
         let (Gate::Counting | Gate::Noted, Some(stripes)) = (control.gate(), self.shared.stripes()) else {
-            return self.settle_under_lock(ticket, ending, hint);
+            // While it is disabled, nothing is to be said under the lock either.
+            if control.gate() != Gate::Uncounted {
+                self.settle_under_lock(ticket, ending, hint);
+            }
+            return;
         };
         let now = self.clock.now();
         let Some(call) = ending.call(now.nanos_since(started), self.shared.limits().slow_call()) else { return };
@@ -285,3 +289,6 @@ impl Drop for Core {
         self.changed.ring();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,6 +90,18 @@ pin_project! {
 }
 
 impl<F, C> Calling<F, C> {
+    /// Makes the call that was admitted. A panic in it fails it, and so does one in the classifier, which each call has its own of.
+    #[inline]
+    pub(super) fn begin(circuit: Circuit, ticket: Ticket, classify: &C, call: impl FnOnce() -> F) -> Self
+    where
+        C: Clone,
+    {
+        let guard = OnPanic(|| circuit.core().settle(ticket, Ending::Finished(Outcome::Failure)));
+        let (call, classify) = (call(), classify.clone());
+        guard.disarm();
+        Self::new(call, circuit, ticket, classify)
+    }
+
     #[inline]
     pub(super) const fn new(call: F, circuit: Circuit, ticket: Ticket, classify: C) -> Self {
         Self { call, circuit, ticket: Some(ticket), classify }

@@ -13,10 +13,8 @@ use super::{
     circuits::Circuits,
     error::BreakerError,
     future::{Calling, ResponseFuture},
-    permit::OnPanic,
-    plan::Ending,
 };
-use crate::outcome::{Classify, Http, Outcome, Results};
+use crate::outcome::{Classify, Http, Results};
 
 /// Puts the circuit of each request's key around a service.
 ///
@@ -143,10 +141,8 @@ where
         let circuit = self.circuits.get(&(self.key)(&request));
         match circuit.core().admit() {
             Ok(ticket) => {
-                let guard = OnPanic(|| circuit.core().settle(ticket, Ending::Finished(Outcome::Failure)));
-                let call = self.inner.call(request);
-                guard.disarm();
-                ResponseFuture::calling(Calling::new(call, circuit, ticket, self.classify.clone()))
+                let call = || self.inner.call(request);
+                ResponseFuture::calling(Calling::begin(circuit, ticket, &self.classify, call))
             }
             Err(barred) => circuit.core().reject(barred, ResponseFuture::rejected),
         }

@@ -14,7 +14,8 @@ use crate::{outcome::Outcome, time::timeout};
 
 /// Probes a service with a health check, so that its circuit closes before live calls have to find out.
 ///
-/// A future to spawn. While the circuit is closed it is idle: no traffic, no timer. Once the open time has passed it takes
+/// A future to spawn. While the circuit is closed it is idle: no traffic, no timer. So it is in the states that are set by hand,
+/// which no check would change. Once the open time has passed it takes
 /// a half-open permit as a live call does and runs `check`: at once, again at once after a success, and else after
 /// `interval`, until the circuit has closed or opened again. It ends when `check` breaks, which says that there is nothing
 /// to ask; the permit is then given back.
@@ -93,7 +94,7 @@ where
         let paused = mem::take(&mut pause);
         // Each wait ends early when the state changes: it leads back here, where the state is read again.
         match (snapshot.state, snapshot.retry_after) {
-            (State::Closed, _) => changed.await,
+            (State::Closed | State::ForcedOpen | State::Disabled | State::Observing, _) => changed.await,
             (_, Some(wait)) if !wait.is_zero() => drop(timeout(wait, changed).await),
             _ if paused => drop(timeout(interval, changed).await),
             // The state may change meanwhile, and then there may be nothing to ask.

@@ -14,13 +14,8 @@ use super::{
     circuit::Circuit,
     error::{BreakerError, Rejected},
     future::{Calling, ResponseFuture},
-    permit::OnPanic,
-    plan::Ending,
 };
-use crate::{
-    outcome::{Classify, Outcome},
-    time::timeout,
-};
+use crate::{outcome::Classify, time::timeout};
 
 /// A service behind a [`Circuit`]; made by a [`CircuitBreakerLayer`](super::CircuitBreakerLayer).
 ///
@@ -38,8 +33,8 @@ pub struct CircuitBreaker<S, C, const GATED: bool = false> {
     classify: C,
     /// Whether the inner service was polled ready by this instance, and not called since.
     ready: bool,
-    /// The circuit's next change, while the inner service is not ready: waiting for that one may be in vain. While the gate is
-    /// shut, also the time when it opens.
+    /// The circuit's next change, while the inner service is not ready, since waiting for that one may be in vain, and while the
+    /// gate is shut.
     changed: Option<Changed>,
 }
 
@@ -55,21 +50,23 @@ impl<S, C, const GATED: bool> CircuitBreaker<S, C, GATED> {
         &self.circuit
     }
 
-    /// Resolves when the gate may have opened: when the circuit's state changes, or when it may let calls through by the time.
+    /// Resolves when the circuit may say otherwise than it just did: once its state changes and, gated, once that ends by the time
+    /// alone, which nobody else would notice. At first it resolves at once: a change would be heard from then on, so the state is
+    /// read again, and none is missed.
+    ///
+    /// The wait for the inner service and the one for the gate are the same, and one may go on as the other: somebody else takes
+    /// the last place, and no state has changed.
     #[cold]
-    fn poll_gate(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let changed = match &mut self.changed {
-            Some(changed) => changed,
-            None => {
-                let changed = self.circuit.changed();
-                let changed: Changed = match self.circuit.core().standing() {
-                    (_, Some(left)) => Box::pin(async move { drop(timeout(left, changed).await) }),
-                    _ => Box::pin(changed),
-                };
-                // The state is read again, since it may have changed before anybody listened.
-                self.changed = Some(changed);
-                return Poll::Ready(());
-            }
+    fn poll_changed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(changed) = &mut self.changed else {
+            let changed = self.circuit.changed();
+            let left = if GATED { self.circuit.core().standing().1 } else { None };
+            self.changed = Some(match left {
+                Some(left) if !left.is_zero() => Box::pin(async move { drop(timeout(left, changed).await) }),
+                // An open time that is over ends with the next call, and not by a timer.
+                _ => Box::pin(changed),
+            });
+            return Poll::Ready(());
         };
         ready!(changed.as_mut().poll(cx));
         self.changed = None;
@@ -95,10 +92,7 @@ impl<S, C, const GATED: bool> CircuitBreaker<S, C, GATED> {
         let admitted = if mem::take(&mut self.ready) { core.admit() } else { Err(core.barred()) };
         match admitted {
             Ok(ticket) => {
-                let guard = OnPanic(|| core.settle(ticket, Ending::Finished(Outcome::Failure)));
-                let call = self.inner.call(request);
-                guard.disarm();
-                calling(Calling::new(call, self.circuit.clone(), ticket, self.classify.clone()))
+                calling(Calling::begin(self.circuit.clone(), ticket, &self.classify, || self.inner.call(request)))
             }
             Err(barred) => core.reject(barred, rejected),
         }
@@ -127,7 +121,7 @@ where
         loop {
             if self.circuit.core().would_reject() {
                 if GATED {
-                    ready!(self.poll_gate(cx));
+                    ready!(self.poll_changed(cx));
                     continue;
                 }
                 self.changed = None;
@@ -143,13 +137,7 @@ where
                     BreakerError::Inner(error)
                 }));
             }
-            // Once a change would be heard, the state is read again, so that none is missed.
-            let Some(changed) = &mut self.changed else {
-                self.changed = Some(Box::pin(self.circuit.changed()));
-                continue;
-            };
-            ready!(changed.as_mut().poll(cx));
-            self.changed = None;
+            ready!(self.poll_changed(cx));
         }
     }
 

@@ -74,17 +74,20 @@ impl<K: Clone + Eq + Hash> Shards<K> {
         Some(slot.circuit.clone())
     }
 
-    /// Keeps `circuit` for `key`, unless there is one by now; `None` where all places are taken by circuits that may not go.
+    /// Keeps a new circuit for `key`, unless there is one by now; `None` where all places are taken by circuits that may not go,
+    /// and then none is made.
     pub(super) fn insert(
         &self,
         key: K,
-        circuit: Circuit,
+        new: impl FnOnce() -> Circuit,
         now: Tick,
         is_idle: impl Fn(&Circuit, Tick) -> bool,
     ) -> Option<Circuit> {
         let own = self.shard(&key);
         // What goes is dropped when no lock is held: whoever waits for it is told.
         let gone = if self.take_place() { None } else { Some(self.make_place(own, is_idle)?) };
+        // Its window may be large: nobody waits for that to be made.
+        let circuit = new();
         let mut shard = write(own);
         let used = AtomicU64::new(now.as_nanos());
         let mut is_new = true;

@@ -277,16 +277,23 @@ impl Shared {
         let Words { control, until, cause, .. } = &self.words;
         let next = machine.control(plan);
         let before = Control(control.load(Ordering::Relaxed));
+        let ends = machine.phase().until().as_nanos();
+        if next.generation() != before.generation() {
+            if !matches!(next.gate(), Gate::Counting | Gate::Uncounted) {
+                // Whoever reads a word that follows finds that this generation has begun.
+                control.store(Control::new(next.generation(), Gate::Ask).0, Ordering::Release);
+                until.store(ends, Ordering::Release);
+                for (word, figure) in cause.iter().zip(machine.tripped().0) {
+                    word.store(figure, Ordering::Release);
+                }
+            }
+        } else if matches!(next.gate(), Gate::Ask | Gate::Full) && until.load(Ordering::Relaxed) != ends {
+            // Other settings have moved the end of the half-open period. Whoever reads the one end or the other reads what was
+            // so just before, or is so now.
+            until.store(ends, Ordering::Release);
+        }
         if next == before {
             return;
-        }
-        if next.generation() != before.generation() && !matches!(next.gate(), Gate::Counting | Gate::Uncounted) {
-            // Whoever reads a word that follows finds that this generation has begun.
-            control.store(Control::new(next.generation(), Gate::Ask).0, Ordering::Release);
-            until.store(machine.phase().until().as_nanos(), Ordering::Release);
-            for (word, figure) in cause.iter().zip(machine.tripped().0) {
-                word.store(figure, Ordering::Release);
-            }
         }
         // Release: and whoever finds the state finds the words.
         control.store(next.0, Ordering::Release);
