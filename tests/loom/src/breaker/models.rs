@@ -412,3 +412,34 @@ fn nothing_opens_by_limits_that_never_were() {
         assert_eq!(snapshot(&shared, at(0)).state, State::Closed);
     });
 }
+
+#[test]
+fn whoever_is_refused_hears_of_an_end_of_the_period_that_has_moved() {
+    search("moved end against refusal", || {
+        let shared = opened_once_by_a_failure();
+        admit(&shared, at(10)).unwrap();
+        two(&shared, |number, shared| {
+            if number == 0 {
+                let half_open = HalfOpen::permits(1).timeout(Duration::from_nanos(BUCKET));
+                let rules = Rules { consecutive_failures: NonZero::new(1), ..rules() };
+                shared.reconfigure(Plan { half_open, ..plan(rules) }, at(10)).unwrap();
+            } else {
+                let told = told(admit(shared, at(20)));
+                let (full, over) = ((Some(Trip::ConsecutiveFailures { failures: 1 }), None), timed_out());
+                assert!([full, over].contains(&told), "{told:?}");
+            }
+        });
+        assert_eq!(told(admit(&shared, at(20))), timed_out());
+    });
+
+    fn told(admitted: Result<u64, Refusal>) -> (Option<Trip>, Option<Duration>) {
+        let refusal = admitted.unwrap_err();
+        (refusal.cause.trip(), refusal.retry_after())
+    }
+
+    /// Open again since the new end, for as long as ever.
+    fn timed_out() -> (Option<Trip>, Option<Duration>) {
+        let bucket = Duration::from_nanos(BUCKET);
+        (Some(Trip::HalfOpenTimeout { after: bucket }), Some(bucket))
+    }
+}
