@@ -29,6 +29,7 @@ use portcullis::{
         BreakerError, Circuit, CircuitBreakerLayer, CircuitBuilder, HalfOpen, Rejected, State, Trip, probe, probe_when,
     },
     outcome::{AsRejection, Http, Outcome, Retryable},
+    retry::{RetryLayer, RetryPolicy},
     time::{Clock, ManualClock, ManualWallClock, UnixTime},
 };
 use support::Strict;
@@ -137,6 +138,19 @@ async fn whoever_waits_for_a_place_is_told_when_the_circuit_opens() {
 
     open(&circuit);
     assert!(waiting.await.unwrap().unwrap_err().is_rejection());
+}
+
+#[test]
+fn without_a_gate_a_service_that_is_not_ready_needs_no_timer() {
+    let clock = ManualClock::new();
+    let circuit = two_failures().half_open(HalfOpen::permits(2)).clock(clock.clock()).build().unwrap();
+    let busy = ConcurrencyLimitLayer::new(0).layer(service_fn(answer));
+    let mut service = CircuitBreakerLayer::new(circuit.clone()).layer(busy);
+    open(&circuit);
+    clock.advance(SECOND);
+    let _probe = circuit.acquire().unwrap();
+    assert!(service.ready().now_or_never().is_none(), "there is a place in the circuit, and none in the inner service");
+    assert_eq!(circuit.snapshot().state, State::HalfOpen);
 }
 
 #[tokio::test]
@@ -331,6 +345,23 @@ async fn a_rejection_is_found_in_typed_and_in_boxed_stacks() {
     );
     assert_eq!(error.downcast_ref::<Rejected>().unwrap().tripped(), Some(Trip::ConsecutiveFailures { failures: 2 }));
     assert!(!Http.is_retryable(Err::<&http::Response<()>, _>(&error)), "and it is not retried");
+}
+
+/// A service that asks the circuit itself has no other error to tell of.
+#[tokio::test]
+async fn a_rejection_that_is_the_whole_error_is_one_and_is_not_retried() {
+    let circuit = two_failures().build().unwrap();
+    open(&circuit);
+    let asked = AtomicUsize::new(0);
+    let inner = service_fn(async |()| {
+        asked.fetch_add(1, Ordering::SeqCst);
+        circuit.acquire()?.success();
+        Ok::<_, Rejected>(())
+    });
+    let policy = RetryPolicy::results().max_attempts(3).build().unwrap();
+    let error = RetryLayer::new(policy).layer(inner).oneshot(()).await.unwrap_err();
+    assert!(error.is_rejection());
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 #[test]

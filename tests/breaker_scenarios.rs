@@ -204,7 +204,7 @@ impl<'a> Run<'a> {
                 "failures" => assert_eq!(Some(snapshot.failures), value.as_u64(), "{context}"),
                 "slow_calls" => assert_eq!(Some(snapshot.slow), value.as_u64(), "{context}"),
                 "failure_rate" => check_rate(enough, snapshot.failure_rate(), value, context),
-                "slow_rate" => check_rate(enough, snapshot.slow_rate(), value, context),
+                "slow_rate" => check_rate(enough, snapshot.slow_call_rate(), value, context),
                 "rejected" => assert_eq!(Some(self.rejected), value.as_u64(), "{context}"),
                 "retry_after_ms" => assert_eq!(snapshot.retry_after, millis(value), "{context}"),
                 _ => panic!("{context}: unknown expectation {key}"),

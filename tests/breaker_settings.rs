@@ -58,7 +58,10 @@ fn numbers_may_be_text_and_what_is_null_or_left_out_keeps_its_default() {
     let number = json!({ "name": "a", "consecutive_failures": 5, "half_open": { "permits": 2 }, "count_window": 100 });
     let spaced =
         json!({ "name": "a", "consecutive_failures": " 5 ", "half_open": { "permits": "2" }, "count_window": 1e2 });
-    for text in [text, spaced] {
+    let alone = ["2", " 2 "].map(Value::from).into_iter().chain([json!(2.0), json!(2)]);
+    let alone = alone
+        .map(|permits| json!({ "name": "a", "consecutive_failures": 5, "half_open": permits, "count_window": 100 }));
+    for text in [text, spaced].into_iter().chain(alone) {
         assert_eq!(shown(&read(text).unwrap()), shown(&read(number.clone()).unwrap()));
     }
     let nothing = json!({ "name": "a", "open_for": null, "half_open": null, "open_growth": null });
@@ -95,6 +98,9 @@ fn an_error_names_the_setting() {
         ("honour_retry_after", json!("-1s")),
         ("half_open", json!("three")),
         ("half_open", json!(-3)),
+        ("half_open", json!(2.5)),
+        ("half_open", json!(true)),
+        ("half_open", json!([2])),
         ("half_open", json!(1_u64 << 32)),
         ("half_open.permits", json!({ "permits": "three" })),
         ("half_open.successes", json!({ "successes": -1 })),

@@ -25,7 +25,7 @@ pub(crate) async fn health(State(gateway): State<Arc<Gateway>>) -> Response {
         "circuit": {
             "state": circuit.state.as_str(),
             "errorRate": circuit.failure_rate(),
-            "slowRate": circuit.slow_rate(),
+            "slowRate": circuit.slow_call_rate(),
             "calls": circuit.calls,
             "retryAfter": circuit.retry_after.map(whole_seconds),
         },

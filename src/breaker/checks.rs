@@ -3,11 +3,11 @@
 use std::{num::NonZero, time::Duration};
 
 use super::{
+    builder::CircuitBuilder,
     half_open::HalfOpen,
     opening::Opening,
     plan::Plan,
     rules::{Rate, Rules},
-    settings::CircuitBuilder,
     window::Length,
 };
 use crate::{config::ConfigError, time::nanos};

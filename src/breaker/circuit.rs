@@ -8,13 +8,13 @@ use std::{
 };
 
 use super::{
+    builder::CircuitBuilder,
     core::Core,
     error::{BreakerError, Rejected},
     name::Name,
     permit::{OnPanic, Permit},
     phase::ByHand,
     plan::Ending,
-    settings::CircuitBuilder,
     snapshot::{Snapshot, State},
     subscription::Subscription,
 };

@@ -2,7 +2,7 @@
 
 use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc, time::Duration};
 
-use super::{circuit::Circuit, core::Core, name::Name, plan::Plan, settings::CircuitBuilder, shards::Shards};
+use super::{builder::CircuitBuilder, circuit::Circuit, core::Core, name::Name, plan::Plan, shards::Shards};
 use crate::{
     config::ConfigError,
     time::{Clock, Tick, WallClock},

@@ -4,17 +4,18 @@ use std::{future::Future, time::Duration};
 
 use super::{
     bell::Bell,
+    change::Change,
     error::Rejected,
     log::Reader,
     machine::Machine,
     name::Name,
     phase::ByHand,
     plan::{Ending, Plan},
+    refusal::Refusal,
     shared::{Changes, Counted, Shared},
     snapshot::{Snapshot, State},
     stripes::Stripes,
     threads,
-    told::{Change, Refusal},
     word::{Control, Gate},
 };
 use crate::{

@@ -2,8 +2,8 @@
 
 use std::{error::Error, fmt, time::Duration};
 
-use super::{name::Name, rules::Trip, told::Refusal};
-use crate::{BoxError, outcome::AsRejection};
+use super::{name::Name, refusal::Refusal, rules::Trip};
+use crate::{BoxError, outcome::AsRejection, time::whole_millis};
 
 /// A call that a circuit did not let through.
 ///
@@ -25,7 +25,7 @@ impl Rejected {
         self.circuit.as_str()
     }
 
-    /// What opened the circuit; `None` where it has closed since.
+    /// What opened the circuit; `None` where no rule did: it was [forced open](super::Circuit::force_open), or has closed since.
     #[must_use]
     pub const fn tripped(&self) -> Option<Trip> {
         self.refusal.cause.trip()
@@ -34,7 +34,8 @@ impl Rejected {
     /// The time after which the circuit lets calls through again, zero where it would already.
     ///
     /// Waiting it out is enough for the first callers who come then; they are probes, and others may have taken the
-    /// places. `None` where nobody can tell: the circuit is half-open with all its places taken, and the probes decide.
+    /// places. `None` where nobody can tell: the circuit is half-open with all its places taken, and the probes decide, or it was
+    /// [forced open](super::Circuit::force_open), and somebody will.
     #[must_use]
     pub const fn retry_after(&self) -> Option<Duration> {
         self.refusal.retry_after()
@@ -61,7 +62,7 @@ impl fmt::Display for Rejected {
         match self.refusal.retry_after() {
             Some(Duration::ZERO) => f.write_str("; it would now"),
             // To the millisecond, and never shorter than it is.
-            Some(wait) => write!(f, "; it will in {:?}", in_millis(wait)),
+            Some(wait) => write!(f, "; it will in {:?}", whole_millis(wait)),
             None => Ok(()),
         }
     }
@@ -69,10 +70,10 @@ impl fmt::Display for Rejected {
 
 impl Error for Rejected {}
 
-/// In whole milliseconds, rounded up.
-fn in_millis(wait: Duration) -> Duration {
-    let part = wait.subsec_nanos() % 1_000_000;
-    if part == 0 { wait } else { wait.saturating_add(Duration::from_nanos((1_000_000 - part).into())) }
+impl AsRejection for Rejected {
+    fn is_rejection(&self) -> bool {
+        true
+    }
 }
 
 /// The error of a service behind a circuit breaker: the circuit's rejection, or the service's own error.

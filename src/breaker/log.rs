@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::told::Change;
+use super::change::Change;
 
 /// Nothing is kept while nobody reads.
 #[derive(Debug, Default)]

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use super::{
     cause::Cause,
+    change::Change,
     log::Log,
     phase::{ByHand, Phase},
     plan::Plan,
     probes::{Probes, Verdict},
+    refusal::Refusal,
     rules::Trip,
     snapshot::{Snapshot, State},
-    told::{Change, Refusal},
     window::{Call, Counts, Window},
     word::Control,
 };

@@ -132,14 +132,15 @@ mod sync; // atomics
 mod threads; // which stripe
 mod machine; // states and steps
 mod phase; // the states
-mod told; // what a step tells
+mod change; // what a step tells of the state
+mod refusal; // and of a call
 mod probes; // who went through half-open, and what became of them
 mod plan; // what it is told to do
 mod rules; // what trips
 mod opening; // for how long
 mod cause; // what tripped, as plain numbers
 mod window; // what happened lately, in order
-mod settings; // what the user chose
+mod builder; // what the user chose
 mod checks; // whether that makes sense
 #[cfg(feature = "serde")]
 mod written; // as people write it
@@ -161,6 +162,8 @@ mod probe; // asks while it is not closed
 pub use self::report::report;
 pub use self::{
     body::{BodyBreaker, BodyBreakerLayer, BodyFuture, CountedBody},
+    builder::CircuitBuilder,
+    change::Change,
     circuit::Circuit,
     circuits::{Circuits, CircuitsBuilder},
     error::{BreakerError, Rejected},
@@ -173,8 +176,6 @@ pub use self::{
     probe::{probe, probe_when},
     rules::{Rate, Trip},
     service::CircuitBreaker,
-    settings::CircuitBuilder,
     snapshot::{Snapshot, State},
     subscription::Subscription,
-    told::Change,
 };

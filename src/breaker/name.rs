@@ -1,6 +1,9 @@
 //! The name of a circuit, which rejections carry without owning anything shared.
 
-use std::fmt;
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+};
 
 /// The longest name, in bytes, that is not a `&'static str`.
 const INLINE: usize = 38;
@@ -15,6 +18,7 @@ const INLINE: usize = 38;
 /// assert_eq!(Name::from("customer-api").as_str(), "customer-api");
 /// assert_eq!(Name::inline(&format!("tenant-{}", 7)).unwrap().as_str(), "tenant-7");
 /// assert!(Name::inline(&"x".repeat(39)).is_none());
+/// assert_eq!(Name::inline("customer-api"), Some(Name::from("customer-api")));
 /// ```
 #[derive(Clone, Copy)]
 pub struct Name(Text);
@@ -50,6 +54,21 @@ impl From<&'static str> for Name {
     }
 }
 
+/// By its text, wherever that is held.
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
 impl fmt::Debug for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
@@ -59,5 +78,18 @@ impl fmt::Debug for Name {
 impl fmt::Display for Name {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_told_apart_by_their_text_alone() {
+        let names = ["a", "b", "a"].map(Name::from).into_iter().chain(Name::inline("b"));
+        assert_eq!(names.collect::<HashSet<_>>().len(), 2);
     }
 }

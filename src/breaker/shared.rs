@@ -16,13 +16,14 @@ use std::{sync::PoisonError, time::Duration};
 
 use super::{
     cause::Cause,
+    change::Change,
     limits::Limits,
     machine::Machine,
     plan::{Plan, Rest},
+    refusal::Refusal,
     snapshot::{Snapshot, State},
     stripes::Stripes,
     sync::{AtomicU64, Mutex, MutexGuard, Ordering, fence},
-    told::{Change, Refusal},
     window::{Call, Counts, Length},
     word::{Control, Gate, Horizon, Run},
 };
@@ -287,7 +288,7 @@ impl Shared {
                     word.store(figure, Ordering::Release);
                 }
             }
-        } else if matches!(next.gate(), Gate::Ask | Gate::Full) && until.load(Ordering::Relaxed) != ends {
+        } else if next.gate() == Gate::Full && until.load(Ordering::Relaxed) != ends {
             // Other settings have moved the end of the half-open period. Whoever reads the one end or the other reads what was
             // so just before, or is so now.
             until.store(ends, Ordering::Release);

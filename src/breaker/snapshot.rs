@@ -75,7 +75,7 @@ impl Snapshot {
 
     /// The share of slow calls, from 0 to 1, and 0 where there are none.
     #[must_use]
-    pub fn slow_rate(&self) -> f64 {
+    pub fn slow_call_rate(&self) -> f64 {
         share(self.slow, self.calls)
     }
 }

@@ -1,9 +1,9 @@
 //! Hearing of every change of state.
 
 use super::{
+    change::Change,
     circuit::{Circuit, WeakCircuit},
     log::Reader,
-    told::Change,
 };
 
 /// The changes of one circuit's state, in their order; made by [`Circuit::subscribe`].

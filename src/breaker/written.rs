@@ -2,9 +2,9 @@
 
 use std::{fmt, time::Duration};
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Unexpected, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 
-use super::{half_open::HalfOpen, name::Name, settings::CircuitBuilder};
+use super::{builder::CircuitBuilder, half_open::HalfOpen, name::Name};
 use crate::{config::ConfigError, written::Written};
 
 const SETTINGS: &[&str] = &[
@@ -217,17 +217,19 @@ impl<'de> Deserialize<'de> for Probing {
             }
 
             fn visit_u64<E: Error>(self, permits: u64) -> Result<Probing, E> {
-                match u32::try_from(permits) {
-                    Ok(permits) => Ok(Probing(HalfOpen::permits(permits))),
-                    Err(_) => Err(E::invalid_value(Unexpected::Unsigned(permits), &self)),
-                }
+                alone(permits)
             }
 
             fn visit_i64<E: Error>(self, permits: i64) -> Result<Probing, E> {
-                match u64::try_from(permits) {
-                    Ok(permits) => self.visit_u64(permits),
-                    Err(_) => Err(E::invalid_value(Unexpected::Signed(permits), &self)),
-                }
+                alone(permits)
+            }
+
+            fn visit_f64<E: Error>(self, permits: f64) -> Result<Probing, E> {
+                alone(permits)
+            }
+
+            fn visit_str<E: Error>(self, permits: &str) -> Result<Probing, E> {
+                alone(permits)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Probing, A::Error> {
@@ -248,6 +250,12 @@ impl<'de> Deserialize<'de> for Probing {
                 half_open = max_concurrent.map_or(half_open, |number| half_open.max_concurrent(number));
                 Ok(Probing(timeout.map_or(half_open, |span| half_open.timeout(span))))
             }
+        }
+
+        /// Permits as any other number is written.
+        fn alone<'de, E: Error>(permits: impl IntoDeserializer<'de, E>) -> Result<Probing, E> {
+            let permits = count("half_open", Written::deserialize(permits.into_deserializer())?).map_err(E::custom)?;
+            Ok(Probing(HalfOpen::permits(permits)))
         }
 
         deserializer.deserialize_any(NumberOrMap)

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     ConfigError,
-    time::{UnixTime, WallClock, nanos},
+    time::{UnixTime, WallClock, nanos, whole_millis},
 };
 
 /// What the builder was told.
@@ -158,7 +158,8 @@ impl Settings {
         budget.try_withdraw().map(Some).ok_or(Stopped::BudgetExhausted)
     }
 
-    /// How long to wait, with `left` until the deadline, or why not to.
+    /// How long to wait, with `left` until the deadline, or why not to; in whole milliseconds, since what is compared with the
+    /// deadline has to be what is waited.
     pub(super) fn wait(
         &self,
         backoff: Duration,
@@ -195,11 +196,3 @@ fn span(nanos: NonZeroU64) -> Duration {
 }
 
 pub(super) const MILLISECOND: Duration = Duration::from_millis(1);
-
-/// Rounded up to the millisecond, as timers are: what is compared with the deadline is what is waited.
-fn whole_millis(wait: Duration) -> Duration {
-    match wait.subsec_nanos() % 1_000_000 {
-        0 => wait,
-        rest => wait.saturating_add(MILLISECOND - Duration::from_nanos(rest.into())),
-    }
-}

@@ -39,7 +39,7 @@ mod wall;
 #[cfg(any(test, feature = "test-util"))]
 pub use self::manual::{ManualClock, ManualWallClock};
 #[cfg(any(feature = "breaker", feature = "retry"))]
-pub(crate) use self::monotonic::nanos;
+pub(crate) use self::monotonic::{nanos, whole_millis};
 #[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
 pub(crate) use self::tokio::*;
 pub use self::{

@@ -47,6 +47,15 @@ pub(crate) fn nanos(span: Duration) -> u64 {
     u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Rounded up to the millisecond, as timers are.
+#[cfg(any(feature = "breaker", feature = "retry"))]
+pub(crate) const fn whole_millis(span: Duration) -> Duration {
+    match span.subsec_nanos() % 1_000_000 {
+        0 => span,
+        part => span.saturating_add(Duration::from_nanos(1_000_000 - part as u64)),
+    }
+}
+
 /// A monotonic clock, chosen at run time: it costs no type parameter.
 ///
 /// The default is the precise one.
@@ -157,6 +166,15 @@ mod tests {
         let last = Tick::from_nanos(u64::MAX);
         assert_eq!(last.after(Duration::MAX), last);
         assert_eq!(Tick::default().since(last), Duration::ZERO);
+    }
+
+    #[cfg(any(feature = "breaker", feature = "retry"))]
+    #[test]
+    fn a_part_of_a_millisecond_is_rounded_up_to_a_whole_one() {
+        for (nanos, millis) in [(0, 0), (1, 1), (999_999, 1), (1_000_000, 1), (1_000_001, 2), (1_999_000_001, 2000)] {
+            assert_eq!(whole_millis(Duration::from_nanos(nanos)), Duration::from_millis(millis), "{nanos} ns");
+        }
+        assert_eq!(whole_millis(Duration::MAX), Duration::MAX);
     }
 
     #[cfg(feature = "breaker")]

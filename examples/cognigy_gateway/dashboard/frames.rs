@@ -99,7 +99,8 @@ impl Frames {
             if self.history.len() == SAMPLES {
                 self.history.pop_front();
             }
-            let sample = json!([snapshot.state.as_str(), share(snapshot.failure_rate()), share(snapshot.slow_rate())]);
+            let sample =
+                json!([snapshot.state.as_str(), share(snapshot.failure_rate()), share(snapshot.slow_call_rate())]);
             self.history.push_back(sample);
         }
     }
@@ -114,7 +115,7 @@ impl Frames {
             "circuit": {
                 "state": snapshot.state.as_str(),
                 "failureRate": share(snapshot.failure_rate()),
-                "slowRate": share(snapshot.slow_rate()),
+                "slowRate": share(snapshot.slow_call_rate()),
                 "calls": snapshot.calls,
                 "retryAfter": snapshot.retry_after.map(millis),
                 "tripped": snapshot.tripped.map(|trip| trip.to_string()),

@@ -4,6 +4,8 @@
 mod bell;
 #[path = "../../../../src/breaker/cause.rs"]
 mod cause;
+#[path = "../../../../src/breaker/change.rs"]
+mod change;
 #[path = "../../../../src/breaker/half_open.rs"]
 mod half_open;
 #[path = "../../../../src/breaker/limits.rs"]
@@ -35,5 +37,5 @@ mod phase;
 mod plan;
 #[path = "../../../../src/breaker/probes.rs"]
 mod probes;
-#[path = "../../../../src/breaker/told.rs"]
-mod told;
+#[path = "../../../../src/breaker/refusal.rs"]
+mod refusal;

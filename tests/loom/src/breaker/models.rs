@@ -13,7 +13,7 @@ use super::{
     rules::{Rate, Rules, Trip},
     shared::Shared,
     snapshot::{Snapshot, State},
-    told::Refusal,
+    refusal::Refusal,
     window::{Call, Length},
     word::Gate,
 };

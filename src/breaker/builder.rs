@@ -104,7 +104,7 @@ impl CircuitBuilder {
         self
     }
 
-    /// Counts the calls that ended within this time. Default: 60 seconds.
+    /// Counts the calls that ended within this time, a millisecond at least. Default: 60 seconds.
     ///
     /// The window slides in tenths: a call leaves it when at least nine tenths of it have passed, and never later than the
     /// whole.
@@ -113,7 +113,9 @@ impl CircuitBuilder {
         self
     }
 
-    /// Counts exactly the last `calls` calls instead, whenever they were.
+    /// Counts exactly the last `calls` calls instead, whenever they were; 1,048,576 at most.
+    ///
+    /// Each takes 16 bytes, which are allocated when the circuit is built: the largest window takes 16 MiB.
     pub const fn count_window(mut self, calls: usize) -> Self {
         self.window = Length::Calls(calls);
         self
@@ -158,7 +160,7 @@ impl CircuitBuilder {
     }
 
     /// Shortens each open time by a random share of up to this much, so that the callers of one service do not all probe it at
-    /// once. Default: none, and a tenth where the open time [grows](Self::open_growth).
+    /// once; below 1. Default: none, and a tenth where the open time [grows](Self::open_growth).
     pub const fn open_jitter(mut self, share: f64) -> Self {
         self.jitter = Some(share);
         self
@@ -218,8 +220,9 @@ impl CircuitBuilder {
     /// # Errors
     ///
     /// Names the first setting that makes no sense: a rate that is not above 0 and at most 1, a number or time of zero, a
-    /// slow-call rate without `slow_call`, an open time that shrinks, more failures than the count window holds, more successes than permits, or no
-    /// rule at all.
+    /// slow-call rate without `slow_call`, a window of less than a millisecond or of more than 1,048,576 calls, an open time that
+    /// shrinks, a share of jitter that is not at least 0 and below 1, more failures than the count window holds, more successes
+    /// than permits, or no rule at all.
     pub fn build(self) -> Result<Circuit, ConfigError> {
         let plan = self.plan()?;
         let stripes = self.stripes.unwrap_or_else(threads::stripes);

@@ -1,8 +1,8 @@
-//! What a step tells: that the state has changed, or why a call was not admitted.
+//! What a step tells of a change of state.
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use super::{cause::Cause, rules::Trip, snapshot::State};
+use super::{rules::Trip, snapshot::State};
 
 /// A change of a circuit's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,25 +23,6 @@ impl fmt::Display for Change {
         match self.tripped {
             Some(trip) => write!(f, ": {trip}"),
             None => Ok(()),
-        }
-    }
-}
-
-/// Why a call was not admitted, and for how long none will be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
-    pub(super) cause: Cause,
-    /// In nanoseconds; [`UNKNOWN`](Self::UNKNOWN) where nobody can tell.
-    pub(super) wait: u64,
-}
-
-impl Refusal {
-    pub(super) const UNKNOWN: u64 = u64::MAX;
-
-    pub(super) const fn retry_after(&self) -> Option<Duration> {
-        match self.wait {
-            Self::UNKNOWN => None,
-            wait => Some(Duration::from_nanos(wait)),
         }
     }
 }
