@@ -15,10 +15,9 @@ use crate::{outcome::Outcome, time::timeout};
 /// Probes a service with a health check, so that its circuit closes before live calls have to find out.
 ///
 /// A future to spawn. While the circuit is closed it is idle: no traffic, no timer. So it is in the states that are set by hand,
-/// which no check would change. Once the open time has passed it takes
-/// a half-open permit as a live call does and runs `check`: at once, again at once after a success, and else after
-/// `interval`, until the circuit has closed or opened again. It ends when `check` breaks, which says that there is nothing
-/// to ask; the permit is then given back.
+/// which no check would change. Once the open time has passed it takes a half-open permit as a live call does and runs `check`: at
+/// once, again at once after a success, and else after `interval`, until the circuit has closed or opened again. It ends when
+/// `check` breaks, which says that there is nothing to ask; the permit is then given back.
 ///
 /// A check that takes longer than the half-open timeout is given up. The future ends only so, and when its task is aborted:
 /// it holds a handle to the circuit.
