@@ -10,10 +10,10 @@ use super::{
     opening::Opening,
     phase::ByHand,
     plan::{Ending, Plan},
+    refusal::Refusal,
     rules::{Rate, Rules, Trip},
     shared::Shared,
     snapshot::{Snapshot, State},
-    refusal::Refusal,
     window::{Call, Length},
     word::Gate,
 };
