@@ -14,11 +14,13 @@ use std::{
     time::Duration,
 };
 
+use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture, future::join_all};
 use http::{Request, Response, header::AUTHORIZATION};
+use http_body_util::{BodyExt, Full};
 use portcullis::{
     BoxError,
-    bearer::{Bearer, BearerBuilder, BearerError, BearerLayer, Repeated, Token},
+    bearer::{Bearer, BearerBuilder, BearerError, BearerLayer, Repeated, ReplayBody, ReplayLayer, Token},
     breaker::{BreakerError, Circuit, CircuitBreakerLayer, Rejected},
     outcome::{AsRejection, Classify, Http, Outcome},
     retry::{Attempt, Attempts, Backoff, RetryLayer, RetryPolicy},
@@ -620,6 +622,55 @@ async fn a_request_that_cannot_be_copied_is_sent_once() {
     let layer = tokens.layer().copy_with(|_: &Request<Once>| None).build().unwrap();
     let response = layer.layer(api.service()).oneshot(Request::new(Once)).await.unwrap();
     assert_eq!((response.status().as_u16(), tokens.fetched(), api.seen().len()), (401, 1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_to_a_request_that_cannot_be_repeated_has_the_token_replaced_by_the_next_call() {
+    let (tokens, api) = (Tokens::new(&[Gives(100)]), Api::new(first_is_revoked));
+    let layer = tokens.layer().copy_with(|_: &Request<Once>| None).build().unwrap();
+    let mut service = layer.layer(api.service());
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        let response = service.ready().await.unwrap().call(Request::new(Once)).await.unwrap();
+        statuses.push(response.status().as_u16());
+    }
+    // The second call goes with the old token, while it fetches the next one.
+    assert_eq!((statuses, tokens.fetched()), (vec![401, 401, 200], 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_401_to_a_body_that_outgrew_what_is_kept_has_the_token_replaced_by_the_next_call() {
+    let tokens = Tokens::new(&[Gives(100)]);
+    let inner = service_fn(|request: Request<ReplayBody<Full<Bytes>>>| async move {
+        let token = request.headers()[AUTHORIZATION].to_str().unwrap().to_owned();
+        request.into_body().collect().await?;
+        let status = if token == "Bearer token-1" { 401 } else { 200 };
+        Ok::<_, BoxError>(Response::builder().status(status).body(())?)
+    });
+    let mut service =
+        ServiceBuilder::new().layer(ReplayLayer::new(4)).layer(tokens.layer().build().unwrap()).service(inner);
+    let mut statuses = Vec::new();
+    for _ in 0..3 {
+        let request = Request::new(Full::new(Bytes::from("more than four")));
+        let response = service.ready().await.unwrap().call(request).await.unwrap();
+        statuses.push(response.status().as_u16());
+    }
+    assert_eq!((statuses, tokens.fetched()), (vec![401, 401, 200], 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_refuses_every_request_that_cannot_be_repeated_does_not_make_each_fetch() {
+    for (pause, most) in [(SECOND, 12), (MINUTE, 2)] {
+        let (tokens, api) = (Tokens::new(&[Gives(1000)]), Api::new(|_| 401));
+        let layer = tokens.layer().refusal_pause(pause).copy_with(|_: &Request<Once>| None).build().unwrap();
+        let mut service = layer.layer(api.service());
+        for _ in 0..100 {
+            let response = service.ready().await.unwrap().call(Request::new(Once)).await.unwrap();
+            assert_eq!(response.status(), 401);
+            advance(SECOND / 10).await;
+        }
+        assert!((2..=most).contains(&tokens.fetched()), "{} fetches in ten seconds", tokens.fetched());
+    }
 }
 
 #[tokio::test(start_paused = true)]

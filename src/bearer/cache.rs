@@ -82,7 +82,7 @@ impl<T: Service<()>> Cache<T> {
     }
 
     /// Whether a request that was refused with the token of this generation is worth a repeat; asks for another token where
-    /// that one is still the newest.
+    /// that one is still the newest. The next who borrows that one fetches, where the refused request does not.
     pub(super) fn refused(&self, generation: u64) -> bool {
         let now = self.clock().now();
         let mut state = self.lock();
@@ -90,7 +90,12 @@ impl<T: Service<()>> Cache<T> {
             return true;
         }
         let again = state.forced.is_none_or(|at| now.since(at) >= self.settings.refusal_pause);
-        state.forcing |= again;
+        if again {
+            state.forcing = true;
+            if let Some(held) = &mut state.held {
+                held.refresh = now;
+            }
+        }
         again
     }
 

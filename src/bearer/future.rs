@@ -163,12 +163,12 @@ where
                     if response.status() != StatusCode::UNAUTHORIZED {
                         return Poll::Ready(Ok(response));
                     }
-                    let repeat = this.again.as_ref().is_some_and(|again| {
-                        // Last, since the refused call reads no more of a body that can be sent again.
-                        this.cache.refused(*this.generation) && reclaim(again.request.extensions())
-                    });
-                    event!(DEBUG, "token refused", generation = *this.generation, repeat = repeat);
-                    let Some(again) = this.again.as_mut().filter(|_| repeat) else { return Poll::Ready(Ok(response)) };
+                    // Also where there is nothing to repeat: the token is no better for that.
+                    let worth = this.cache.refused(*this.generation);
+                    // Last, since the refused call reads no more of a body that can be sent again.
+                    let again = this.again.as_mut().filter(|again| worth && reclaim(again.request.extensions()));
+                    event!(DEBUG, "token refused", generation = *this.generation, repeat = again.is_some());
+                    let Some(again) = again else { return Poll::Ready(Ok(response)) };
                     // The refused call lets go of what it holds before the next token is waited for.
                     drop(response);
                     let waiting = Waiting::new(this.cache, *this.generation);

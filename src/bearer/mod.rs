@@ -53,7 +53,8 @@
 //! * **After a 401**, once, and the request is then repeated with the new token ([`Repeated`] is in its extensions). If another
 //!   request has replaced the refused token meanwhile, the repeat goes with that one. A second 401 goes to the caller, and so does
 //!   the first where the last such fetch is not yet [`refusal_pause`](BearerBuilder::refusal_pause) ago: a server that refuses
-//!   every token does not make every request fetch one.
+//!   every token does not make every request fetch one. A 401 to a request that cannot be repeated goes to the caller, and the
+//!   next call fetches, beside its own request.
 //!
 //! A request with a body that is not `Clone` needs a [`ReplayLayer`] outside, which keeps what is sent up to a cap, or
 //! [`copy_with`](BearerBuilder::copy_with), and may go without a repeat.
