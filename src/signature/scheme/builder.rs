@@ -235,6 +235,15 @@ mod tests {
             new().signed([Segment::header("x-id"), Segment::Body]),
             "signed must be segments that a literal keeps apart, but is without it",
         );
+        let followed = |unit, text: &str| {
+            let signed = [Segment::Timestamp, Segment::literal(text), Segment::Body];
+            new().timestamp(Timestamp::header("x-time").unit(unit)).signed(signed)
+        };
+        for (unit, text) in [(Unit::Seconds, "0"), (Unit::Seconds, "9."), (Unit::Millis, "5")] {
+            let message = "signed must be segments without a digit after a number, but is with one";
+            refused(followed(unit, text), message);
+        }
+        assert!(followed(Unit::Seconds, ".0").build().is_ok() && followed(Unit::Rfc3339, "0").build().is_ok());
         let id = [Segment::header("x-id"), Segment::literal("."), Segment::Body];
         refused(new().replay_id("x-id"), "replay_id must be a header that is signed, but is not");
         refused(new().signed(id.clone()).replay_id("x-other"), "replay_id must be a header that is signed, but is not");

@@ -31,6 +31,12 @@ pub(super) fn check_seams(signed: &[Segment], timestamp: Option<&Timestamp>) -> 
         if !apart {
             return Err(ConfigError::new("signed", "segments that a literal keeps apart", "without it"));
         }
+        // A number ends where something else than a digit follows.
+        if let (Segment::Timestamp, Some(Segment::Literal(text)), false) = (segment, signed.get(place + 1), dated)
+            && text.first().is_some_and(u8::is_ascii_digit)
+        {
+            return Err(ConfigError::new("signed", "segments without a digit after a number", "with one"));
+        }
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ pub enum Segment {
     /// contain it, nor end with the beginning of it: `a.b` before `.` could otherwise be read as two pieces. An RFC 3339
     /// timestamp may follow too, since it says itself where it begins.
     Header(Names),
-    /// The timestamp, as it was sent. A literal has to follow where it is a number.
+    /// The timestamp, as it was sent. Where it is a number, a literal has to follow that does not begin with a digit.
     Timestamp,
     /// What an outer layer put into the request's extensions as [`SignedContext`].
     Context,
