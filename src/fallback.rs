@@ -102,7 +102,7 @@ impl<F, Err> FallbackLayer<F, Err, Http> {
 
 impl<F, Err, C> FallbackLayer<F, Err, C> {
     /// Gives `answer` every response that `classify` does not call a success. Errors it gets in any case.
-    pub fn when<C2>(self, classify: C2) -> FallbackLayer<F, Err, C2> {
+    pub fn classify<C2>(self, classify: C2) -> FallbackLayer<F, Err, C2> {
         FallbackLayer { answer: self.answer, classify, error: PhantomData }
     }
 }
@@ -152,6 +152,7 @@ where
 
 pin_project! {
     /// The response of a [`Fallback`] service.
+    #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<Fut, F, Err, C> {
         #[pin]
         state: State<Fut, Err>,

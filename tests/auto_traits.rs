@@ -19,7 +19,7 @@ use portcullis::{bearer, breaker, fallback, outcome, retry, signature, time};
 use tower::Service;
 
 /// Answers at once, and has all auto traits, as its future has: what a layer around it lacks is the layer's own.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Inner<Res>(PhantomData<fn() -> Res>);
 
 impl<Req, Res> Service<Req> for Inner<Res> {
@@ -70,8 +70,8 @@ probes! {
     REF_UNWIND, NotRefUnwind: RefUnwindSafe;
 }
 
-/// Everything here can be sent to another thread, or this does not compile.
-const fn size<T: Send>() -> usize {
+/// Everything here can be sent to another thread, and be printed, or this does not compile.
+const fn size<T: Send + fmt::Debug>() -> usize {
     size_of::<T>()
 }
 

@@ -70,7 +70,7 @@ async fn what_the_closure_has_no_answer_to_it_hands_back() {
         Err(error) if error.to_string() == "mine" => Ok(Response::new("instead")),
         other => other,
     })
-    .when(|result: Result<&Answer, &BoxError>| match result {
+    .classify(|result: Result<&Answer, &BoxError>| match result {
         Ok(response) if response.status() == 418 => Outcome::Failure,
         _ => Outcome::Success,
     });
@@ -277,7 +277,7 @@ async fn check(scenario: &Value) {
                 .layer(CircuitBreakerLayer::http(circuit.clone()))
                 .service(inner),
         ),
-        None => BoxService::new(FallbackLayer::new(answer).when(Http).layer(inner)),
+        None => BoxService::new(FallbackLayer::new(answer).classify(Http).layer(inner)),
     };
 
     let mut ended = String::new();

@@ -97,6 +97,12 @@ pub enum BearerError<E> {
     Inner(E),
 }
 
+impl<E> From<NoToken> for BearerError<E> {
+    fn from(error: NoToken) -> Self {
+        Self::NoToken(error)
+    }
+}
+
 impl<E: Into<BoxError>> From<BearerError<E>> for BoxError {
     fn from(error: BearerError<E>) -> Self {
         match error {

@@ -138,10 +138,10 @@ where
         let mut this = self.project();
         loop {
             match this.state.as_mut().project() {
-                StateProj::Waiting { waiting } => match ready!(waiting.poll(cx)) {
-                    Ok(token) => this.state.set(State::Readying { token: Some(token) }),
-                    Err(error) => return Poll::Ready(Err(BearerError::NoToken(error))),
-                },
+                StateProj::Waiting { waiting } => {
+                    let token = ready!(waiting.poll(cx))?;
+                    this.state.set(State::Readying { token: Some(token) });
+                }
                 StateProj::Readying { token } => {
                     let again = this.again.as_mut().expect(AGAIN);
                     ready!(again.service.poll_ready(cx)).map_err(BearerError::Inner)?;
@@ -176,9 +176,7 @@ where
                     *this.repeat = true;
                     again.request.extensions_mut().insert(Repeated);
                 }
-                StateProj::Failed { error } => {
-                    return Poll::Ready(Err(BearerError::NoToken(error.take().expect(AGAIN))));
-                }
+                StateProj::Failed { error } => return Poll::Ready(Err(error.take().expect(AGAIN).into())),
             }
         }
     }

@@ -21,6 +21,7 @@ use crate::{
 
 pin_project! {
     /// The response of a [`Retry`](super::Retry) service.
+    #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, C, P, Req>
     where
         S: Service<Req>,

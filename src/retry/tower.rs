@@ -66,6 +66,7 @@ where
 pin_project! {
     /// The wait before a retry by `tower::retry::Retry`.
     #[derive(Debug)]
+    #[must_use = "futures do nothing unless polled"]
     pub struct Wait {
         #[pin]
         sleep: Option<Sleep>,

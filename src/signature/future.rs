@@ -1,6 +1,7 @@
 //! The response: read, verify, reserve, make the inner service ready, call it, settle.
 
 use std::{
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -24,7 +25,7 @@ use crate::time::{Sleep, sleep};
 
 pin_project! {
     /// The future of [`VerifySignature`](super::VerifySignature).
-    #[must_use = "futures do nothing unless they are polled"]
+    #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, B, R, P>
     where
         S: Service<Request<VerifiedBody>>,
@@ -187,6 +188,17 @@ where
             };
             this.state.set(next);
         }
+    }
+}
+
+impl<S, B, R, P> fmt::Debug for ResponseFuture<S, B, R, P>
+where
+    S: Service<Request<VerifiedBody>>,
+    B: Body,
+    P: ReplayStore,
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }
 

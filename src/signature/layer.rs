@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use http::Response;
 use tower_layer::Layer;
 
@@ -131,6 +132,38 @@ impl<R, P> SignatureLayer<R, P> {
     #[track_caller]
     pub fn accept_credentials(mut self) -> Self {
         self.gate.verifier = self.gate.verifier.accept_credentials();
+        self
+    }
+
+    /// What [`Segment::Context`](super::Segment::Context) stands for, such as the URL that is registered with the sender, in place
+    /// of what is in the request's extensions. Where it is another for each request, an outer layer puts it there, as
+    /// [`SignedContext`](super::SignedContext).
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::{Request, Response, StatusCode};
+    /// use http_body_util::Full;
+    /// use portcullis::signature::{Scheme, Secret, SignatureLayer, Signer, VerifiedBody};
+    /// use tower::{Layer, ServiceExt, service_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// const REGISTERED: &str = "https://example.com/webhooks";
+    ///
+    /// let secret = Secret::new("an example of a secret")?;
+    /// let mut request = Request::new(Full::new(Bytes::from("{}")));
+    /// Signer::new(Scheme::square(), secret.clone()).context(REGISTERED).sign(request.headers_mut(), b"{}")?;
+    ///
+    /// let layer = SignatureLayer::new(Scheme::square(), secret).context(REGISTERED);
+    /// let service = layer.layer(service_fn(async |_: Request<VerifiedBody>| {
+    ///     Ok::<_, std::convert::Infallible>(Response::new(Bytes::new()))
+    /// }));
+    /// assert_eq!(service.oneshot(request).await?.status(), StatusCode::OK);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn context(mut self, context: impl Into<Bytes>) -> Self {
+        self.gate.verifier = self.gate.verifier.context(context);
         self
     }
 

@@ -130,6 +130,20 @@ fn features_are_asked_for_only_where_they_are_said_to_be() {
 }
 
 #[test]
+fn a_future_that_nobody_polls_is_warned_of() {
+    let mut futures = 0;
+    for Source { path, code, .. } in sources("src") {
+        for name in code.split(" Future for ").skip(1).filter_map(|rest| rest.split(['<', ' ']).next()) {
+            let Some((before, _)) = code.split_once(&format!("pub struct {name}")) else { continue };
+            let attributes = before.rsplit(['{', '}', ';']).next().unwrap();
+            assert!(attributes.contains("#[must_use"), "{name} in {path} is no #[must_use]");
+            futures += 1;
+        }
+    }
+    assert!(futures >= 8, "{futures} are found");
+}
+
+#[test]
 fn a_file_can_be_read_in_one_go() {
     let mut exceptions = Exceptions::new(LONG);
     let long = |source: &Source| source.lines > MOST_LINES && !exceptions.has(&source.path);

@@ -237,3 +237,20 @@ async fn every_profile_lets_its_own_through() {
         assert_eq!(answer(&layer, request).await.status(), StatusCode::OK, "{}", scheme.name());
     }
 }
+
+#[tokio::test]
+async fn a_context_of_the_layers_own_comes_before_that_of_the_request() {
+    let ours = || SignatureLayer::new(Scheme::square(), secret()).context("https://a.example");
+    for (layer, extension, expected) in [
+        (SignatureLayer::new(Scheme::square(), secret()), None, StatusCode::UNAUTHORIZED),
+        (ours(), None, StatusCode::OK),
+        (ours(), Some("https://b.example"), StatusCode::OK),
+        (ours().context("https://b.example"), Some("https://a.example"), StatusCode::UNAUTHORIZED),
+    ] {
+        let mut request = request(signed_by(&Scheme::square(), SECRET));
+        if let Some(url) = extension {
+            request.extensions_mut().insert(SignedContext(Bytes::from_static(url.as_bytes())));
+        }
+        assert_eq!(answer(&layer, request).await.status(), expected, "{extension:?}");
+    }
+}

@@ -17,7 +17,8 @@ pub enum Segment {
     Header(Names),
     /// The timestamp, as it was sent. Where it is a number, a literal has to follow that does not begin with a digit.
     Timestamp,
-    /// What an outer layer put into the request's extensions as [`SignedContext`].
+    /// What the layer was given as its [context](crate::signature::SignatureLayer::context), or an outer one put into the request's
+    /// extensions as [`SignedContext`].
     Context,
     /// The body.
     Body,
@@ -85,7 +86,8 @@ impl From<Vec<String>> for Names {
 }
 
 /// What [`Segment::Context`] stands for: something that the sender signs and the request does not carry, such as the URL
-/// that was registered with it. An outer layer puts it into the request's extensions.
+/// that was registered with it. An outer layer puts it into the request's extensions; where it is the same for all requests,
+/// [`SignatureLayer::context`](crate::signature::SignatureLayer::context) is enough.
 ///
 /// Take it from configuration. `Host` and its relatives are the sender's to choose.
 ///

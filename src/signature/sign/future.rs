@@ -1,6 +1,7 @@
 //! The response: gather the body, sign, call.
 
 use std::{
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -23,7 +24,7 @@ use crate::{
 
 pin_project! {
     /// The future of [`Sign`](super::Sign).
-    #[must_use = "futures do nothing unless they are polled"]
+    #[must_use = "futures do nothing unless polled"]
     pub struct SignFuture<S, B>
     where
         S: Service<Request<SignedBody>>,
@@ -121,6 +122,12 @@ where
             };
             this.state.set(next);
         }
+    }
+}
+
+impl<S: Service<Request<SignedBody>>, B: Body> fmt::Debug for SignFuture<S, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignFuture").finish_non_exhaustive()
     }
 }
 
