@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use log::Log;
-use portcullis::signature::{KeyEncoding, MemoryReplayStore, Scheme, Secret, SignatureLayer, Signer, VerifiedBody};
+use portcullis::signature::{KeyEncoding, MemoryReplayStore, Scheme, Secret, SignatureLayer, SignatureVerifier, Signer, VerifiedBody};
 use tower::{Layer, ServiceExt, service_fn};
 use tracing::Level;
 
@@ -62,10 +62,27 @@ async fn a_refusal_tells_its_reason_and_nothing_else(log: &Log) {
 
 fn a_secret_with_white_space_around_it_or_a_short_one_is_warned_of_without_being_shown(log: &Log) {
     for (secret, warnings) in [(SECRET, 0), ("an example of a secret\n", 1), ("hunter2", 1), (" hunter2", 2)] {
-        assert!(Secret::new(secret).is_ok());
+        let labelled = || Secret::new(secret).unwrap().label("2026");
+        let first = || Secret::new(SECRET).unwrap();
+        let takes: [(&str, &dyn Fn()); 5] = [
+            ("layer", &|| drop(SignatureLayer::new(Scheme::cognigy(), labelled()))),
+            ("one more", &|| drop(SignatureLayer::new(Scheme::cognigy(), first()).also_accept(labelled()))),
+            ("verifier", &|| drop(SignatureVerifier::new(Scheme::cognigy(), labelled()))),
+            ("ring", &|| {
+                SignatureLayer::new(Scheme::cognigy(), first()).keyring().replace([first(), labelled()]).unwrap();
+            }),
+            ("signer", &|| drop(Signer::new(Scheme::cognigy(), labelled()))),
+        ];
+        for (by, take) in takes {
+            take();
+            let told = log.take();
+            assert_eq!(told.matches("WARN").count(), warnings, "{by}: {told}");
+            assert_eq!(told.matches(r#" label="2026""#).count(), warnings, "{by}: {told}");
+            assert!(!told.contains("hunter2") && !told.contains("an example"), "{by}: {told}");
+        }
+        drop(SignatureLayer::new(Scheme::cognigy(), Secret::new(secret).unwrap()));
         let told = log.take();
-        assert_eq!(told.matches("WARN").count(), warnings, "{told}");
-        assert!(!told.contains("hunter2") && !told.contains("an example"), "{told}");
+        assert_eq!((told.matches("WARN").count(), told.matches("label").count()), (warnings, 0), "{told}");
     }
     assert!(Secret::decode("hunter2", KeyEncoding::Hex).is_err());
     assert_eq!(log.take(), "");

@@ -48,7 +48,7 @@ use super::Replay;
 ///
 /// # What it costs
 ///
-/// Nothing for an empty body. For another one a handful of allocations, a place in the request's extensions, and three
+/// Nothing for an empty body. For another one a handful of allocations, a place in the request's extensions, and four
 /// uncontended locks a frame. Frames of 4 KiB and more are kept without a copy, smaller ones are copied together. Nothing is kept where nobody
 /// could send again, as with a `POST` that is not idempotent, or in the last attempt.
 ///

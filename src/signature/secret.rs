@@ -24,8 +24,9 @@ const WEAK: usize = 16;
 /// # Ok::<_, portcullis::ConfigError>(())
 /// ```
 ///
-/// A secret with white space around it, or shorter than 16 bytes, is accepted, and a `tracing` warning says so: the first
-/// is mostly a line feed that came along with a file, the second can be guessed.
+/// A secret with white space around it, or shorter than 16 bytes, is accepted, and a `tracing` warning says so, with its
+/// [label](Self::label), when a layer, a verifier, a keyring or a signer is given it: the first is mostly a line feed that came
+/// along with a file, the second can be guessed.
 #[derive(Clone)]
 pub struct Secret {
     bytes: Zeroizing<Vec<u8>>,
@@ -75,12 +76,6 @@ impl Secret {
         if bytes.is_empty() {
             return Err(ConfigError::new("secret", "one byte or longer", "empty"));
         }
-        if bytes.len() != bytes.trim_ascii().len() {
-            event!(WARN, "a signature secret begins or ends with white space");
-        }
-        if bytes.len() < WEAK {
-            event!(WARN, "a signature secret is shorter than 16 bytes");
-        }
         Ok(Self { bytes, label: None, not_after: None })
     }
 
@@ -119,8 +114,21 @@ impl Secret {
         &self.bytes
     }
 
+    /// Its label, where it was given one: all that whoever takes it in still needs, so it is warned of now.
     pub(super) fn into_label(self) -> Option<Arc<str>> {
+        self.warn();
         self.label
+    }
+
+    /// Warns of what looks like a mistake, once whoever reads it can be told which secret that is.
+    pub(super) fn warn(&self) {
+        let label = self.label.as_deref();
+        if self.bytes.len() != self.bytes.trim_ascii().len() {
+            event!(WARN, "a signature secret begins or ends with white space", label = label);
+        }
+        if self.bytes.len() < WEAK {
+            event!(WARN, "a signature secret is shorter than 16 bytes", label = label);
+        }
     }
 }
 
