@@ -1,6 +1,8 @@
 //! What is wrong with a setting.
 
 use std::fmt;
+#[cfg(any(feature = "bearer", feature = "breaker", feature = "retry"))]
+use std::time::Duration;
 
 /// A setting that no layer can be built with; it names the setting, what it has to be, and what it is.
 ///
@@ -41,6 +43,16 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
+
+#[cfg(any(feature = "breaker", feature = "retry", feature = "signature"))]
+pub(crate) fn at_least_one<N>(setting: &'static str, number: Option<N>) -> Result<N, ConfigError> {
+    number.ok_or_else(|| ConfigError::new(setting, "at least 1", 0))
+}
+
+#[cfg(any(feature = "bearer", feature = "breaker", feature = "retry"))]
+pub(crate) fn above_zero(setting: &'static str, span: Duration) -> Result<Duration, ConfigError> {
+    if span.is_zero() { Err(ConfigError::new(setting, "longer than zero", "0s")) } else { Ok(span) }
+}
 
 #[cfg(test)]
 mod tests {

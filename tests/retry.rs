@@ -733,7 +733,7 @@ fn settings_that_make_no_sense_are_named() {
     let backoff = Backoff::exponential(SECOND, SECOND).factor(0.5);
     assert_eq!(named(policy().max_attempts(0)), "max_attempts must be at least 1, but is 0");
     assert_eq!(named(policy().backoff(backoff)), "factor must be a finite number of at least 1, but is 0.5");
-    assert_eq!(named(policy().deadline(Duration::ZERO)), "deadline must be longer than nothing, but is 0s");
+    assert_eq!(named(policy().deadline(Duration::ZERO)), "deadline must be longer than zero, but is 0s");
     for share in [-0.1, f64::NAN, f64::INFINITY] {
         let expected = format!("hint_jitter must be a finite number of at least 0, but is {share}");
         assert_eq!(named(policy().hint_jitter(share)), expected);

@@ -401,5 +401,5 @@ fn without_a_limit_there_is_no_timer() {
 #[test]
 fn a_limit_of_nothing_is_named() {
     let error = policy().attempt_timeout(Duration::ZERO).build().unwrap_err();
-    assert_eq!(error.to_string(), "attempt_timeout must be longer than nothing, but is 0s");
+    assert_eq!(error.to_string(), "attempt_timeout must be longer than zero, but is 0s");
 }

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use log::Log;
-use portcullis::signature::{KeyEncoding, MemoryReplayStore, Scheme, Secret, SignatureLayer, SignatureVerifier, Signer, VerifiedBody};
+use portcullis::signature::{
+    KeyEncoding, MemoryReplayStore, Scheme, Secret, SignatureLayer, SignatureVerifier, Signer, VerifiedBody,
+};
 use tower::{Layer, ServiceExt, service_fn};
 use tracing::Level;
 

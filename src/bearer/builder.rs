@@ -6,7 +6,11 @@ use http::Request;
 use tower_service::Service;
 
 use super::{BearerLayer, cache::Cache};
-use crate::{ConfigError, outcome::Http, time::Clock};
+use crate::{
+    config::{ConfigError, above_zero},
+    outcome::Http,
+    time::Clock,
+};
 
 /// The settings of a [`BearerLayer`]; made by [`BearerLayer::builder`].
 ///
@@ -130,9 +134,7 @@ impl<T, C> BearerBuilder<T, C> {
         let Settings { lifetime, ahead: (share, _), failure_pause, refusal_pause, .. } = self.settings;
         for (name, span) in [("lifetime", lifetime), ("failure_pause", failure_pause), ("refusal_pause", refusal_pause)]
         {
-            if span.is_zero() {
-                return Err(ConfigError::new(name, "longer than nothing", "0s"));
-            }
+            above_zero(name, span)?;
         }
         if !(0.0..1.0).contains(&share) {
             return Err(ConfigError::new("refresh_ahead", "a share of at least 0 and below 1", share));

@@ -10,7 +10,10 @@ use super::{
     rules::{Rate, Rules},
     window::Length,
 };
-use crate::{config::ConfigError, time::nanos};
+use crate::{
+    config::{ConfigError, above_zero, at_least_one},
+    time::nanos,
+};
 
 /// A count window keeps every call that it counts, so it has a limit: 2²⁰ calls take 16 MiB.
 const LARGEST_COUNT_WINDOW: usize = 1 << 20;
@@ -109,14 +112,6 @@ impl CircuitBuilder {
 /// Checks a setting that may be left out.
 fn set<T, U>(value: Option<T>, check: impl FnOnce(T) -> Result<U, ConfigError>) -> Result<Option<U>, ConfigError> {
     value.map(check).transpose()
-}
-
-fn at_least_one<N>(setting: &'static str, number: Option<N>) -> Result<N, ConfigError> {
-    number.ok_or_else(|| ConfigError::new(setting, "at least 1", 0))
-}
-
-fn above_zero(setting: &'static str, span: Duration) -> Result<Duration, ConfigError> {
-    if span.is_zero() { Err(ConfigError::new(setting, "longer than zero", "0s")) } else { Ok(span) }
 }
 
 fn rate(setting: &'static str, share: f64) -> Result<Rate, ConfigError> {

@@ -1,11 +1,11 @@
 //! One circuit for each key.
 
-use std::{borrow::Borrow, fmt, hash::Hash, sync::Arc, time::Duration};
+use std::{borrow::Borrow, fmt, hash::Hash, num::NonZero, sync::Arc, time::Duration};
 
 use super::{builder::CircuitBuilder, circuit::Circuit, core::Core, name::Name, plan::Plan, shards::Shards};
 use crate::{
-    config::ConfigError,
-    time::{Clock, Tick, WallClock},
+    config::{ConfigError, above_zero, at_least_one},
+    time::{Clock, Tick, WallClock, nanos},
 };
 
 /// Circuits by key (a host, a tenant), made on first use from one configuration, and bounded in number.
@@ -172,18 +172,13 @@ impl<K: Clone + Eq + Hash> CircuitsBuilder<K> {
     pub fn build(self) -> Result<Circuits<K>, ConfigError> {
         let Self { circuit, capacity, idle_after, name } = self;
         let plan = circuit.plan()?;
-        if capacity == 0 {
-            return Err(ConfigError::new("capacity", "at least 1", 0));
-        }
+        at_least_one("capacity", NonZero::new(capacity))?;
         let idle_after = idle_after.unwrap_or_else(|| plan.time_window().unwrap_or(Duration::from_secs(60)));
-        if idle_after.is_zero() {
-            return Err(ConfigError::new("idle_after", "longer than zero", "0s"));
-        }
+        let idle_after = nanos(above_zero("idle_after", idle_after)?);
         let clock = circuit.clock.unwrap_or_else(|| Clock::fine_enough_for(plan.shortest_span()));
         let stripes = circuit.stripes.unwrap_or(1);
         let kind = Kind { name: circuit.name, plan, clock, wall_clock: circuit.wall_clock, stripes };
         let overflow = kind.circuit(kind.name);
-        let idle_after = crate::time::nanos(idle_after);
         Ok(Circuits(Arc::new(Inner { shards: Shards::new(capacity), kind, name, overflow, idle_after })))
     }
 }

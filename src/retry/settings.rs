@@ -1,6 +1,10 @@
 //! What the user chose, and what follows from it without regard to the request.
 
-use std::{num::NonZeroU64, sync::Arc, time::Duration};
+use std::{
+    num::{NonZero, NonZeroU64},
+    sync::Arc,
+    time::Duration,
+};
 
 use super::{
     Backoff, Budget, Stopped, Withdrawal,
@@ -8,7 +12,7 @@ use super::{
     span::Span,
 };
 use crate::{
-    ConfigError,
+    config::{ConfigError, above_zero, at_least_one},
     time::{UnixTime, WallClock, nanos, whole_millis},
 };
 
@@ -69,13 +73,9 @@ impl Choice {
     /// Checks them.
     pub(super) fn settle(self) -> Result<Settings, ConfigError> {
         let Self { max_attempts, backoff, deadline, attempt_timeout, retry_after_max, hint_jitter, .. } = self;
-        if max_attempts == 0 {
-            return Err(ConfigError::new("max_attempts", "at least 1", max_attempts));
-        }
+        at_least_one("max_attempts", NonZero::new(max_attempts))?;
         for (setting, span) in [("deadline", deadline), ("attempt_timeout", attempt_timeout)] {
-            if span == Some(Duration::ZERO) {
-                return Err(ConfigError::new(setting, "longer than nothing", "0s"));
-            }
+            span.map(|span| above_zero(setting, span)).transpose()?;
         }
         if !(hint_jitter.is_finite() && hint_jitter >= 0.0) {
             return Err(ConfigError::new("hint_jitter", "a finite number of at least 0", hint_jitter));

@@ -233,6 +233,7 @@ pub(crate) const ROOT: &[(&str, Option<&str>)] = &[("BoxError", None), ("ConfigE
 /// Where features may be asked for. Elsewhere a feature that another crate turns on could change what the code does.
 pub(crate) const FEATURES: But = &[
     ("breaker/mod.rs", "a module that needs metrics"),
+    ("config.rs", "checks that only some modules need"),
     ("lib.rs", "the modules"),
     ("signature/mod.rs", "a module that needs axum"),
     ("signature/refusal.rs", "all that there are, for the counters"),

@@ -4,13 +4,14 @@ use std::{
     collections::{BTreeSet, HashMap},
     fmt,
     future::{Ready, ready},
+    num::NonZero,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use super::{ReplayKey, ReplayStore, Reserved};
 use crate::{
-    ConfigError,
+    config::{ConfigError, at_least_one},
     time::{Clock, Tick},
 };
 
@@ -70,9 +71,7 @@ impl MemoryReplayStore {
     ///
     /// When `capacity` is none.
     pub fn with_clock(capacity: usize, clock: Clock) -> Result<Self, ConfigError> {
-        if capacity == 0 {
-            return Err(ConfigError::new("capacity", "at least 1", capacity));
-        }
+        at_least_one("capacity", NonZero::new(capacity))?;
         Ok(Self { shared: Arc::new(Shared { clock, capacity, known: Mutex::default() }) })
     }
 
