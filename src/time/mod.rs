@@ -25,6 +25,7 @@
 //! # }
 //! ```
 
+mod civil;
 #[cfg(any(test, feature = "test-util"))]
 mod manual;
 mod monotonic;
@@ -36,6 +37,7 @@ mod system;
 mod tokio;
 mod wall;
 
+pub(crate) use self::civil::Civil;
 #[cfg(any(test, feature = "test-util"))]
 pub use self::manual::{ManualClock, ManualWallClock};
 #[cfg(any(feature = "breaker", feature = "retry"))]

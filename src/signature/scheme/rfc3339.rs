@@ -1,10 +1,9 @@
-//! Dates of RFC 3339 from 1970 on, with any fraction (kept to nanoseconds) and any offset.
+//! Dates of RFC 3339 that are not before 1970, with any fraction (kept to nanoseconds) and any offset.
 
 use std::time::Duration;
 
 use super::timestamp::digit;
-
-const DAY: u64 = 86_400;
+use crate::time::Civil;
 
 pub(super) fn parse(text: &[u8]) -> Option<Duration> {
     let (head, rest) = text.split_at_checked(19)?;
@@ -12,28 +11,27 @@ pub(super) fn parse(text: &[u8]) -> Option<Duration> {
         return None;
     };
     let field = |from: usize, to: usize| number(&head[from..to]);
-    let (year, month, day) = (field(0, 4)?, field(5, 7)?, field(8, 10)?);
-    let (hour, minute, second) = (field(11, 13)?, field(14, 16)?, field(17, 19)?);
-    if !(1..=12).contains(&month) || day == 0 || day > month_days(year, month) {
-        return None;
-    }
-    // A leap second is the last of its minute, and counts as the one after it, as POSIX has it.
-    if hour > 23 || minute > 59 || second > 60 {
-        return None;
-    }
+    let date = Civil {
+        year: field(0, 4)?,
+        month: field(5, 7)?,
+        day: field(8, 10)?,
+        hour: field(11, 13)?,
+        minute: field(14, 16)?,
+        second: field(17, 19)?,
+    };
     let (nanos, offset) = fraction(rest)?;
-    let seconds = days(year, month, day)? * DAY + hour * 3600 + minute * 60 + second;
-    let seconds = match offset {
-        [b'Z' | b'z'] => seconds,
-        [b'+', offset @ ..] => seconds.checked_sub(shift(offset)?)?,
-        [b'-', offset @ ..] => seconds + shift(offset)?,
+    let shift = match offset {
+        [b'Z' | b'z'] => 0,
+        [b'+', offset @ ..] => shift(offset)?,
+        [b'-', offset @ ..] => -shift(offset)?,
         _ => return None,
     };
+    let seconds = u64::try_from(date.unix_seconds()? - shift).ok()?;
     Some(Duration::new(seconds, nanos))
 }
 
-fn number(text: &[u8]) -> Option<u64> {
-    text.iter().try_fold(0, |number, byte| Some(number * 10 + digit(*byte)?))
+fn number(text: &[u8]) -> Option<i64> {
+    text.iter().try_fold(0, |number, byte| Some(number * 10 + i64::from(digit(*byte)?)))
 }
 
 /// The nanoseconds at the head of `text`, and what follows them.
@@ -49,49 +47,16 @@ fn fraction(text: &[u8]) -> Option<(u32, &[u8])> {
     Some((nanos, rest))
 }
 
-fn shift(offset: &[u8]) -> Option<u64> {
+fn shift(offset: &[u8]) -> Option<i64> {
     let &[_, _, b':', _, _] = offset else { return None };
     let (hours, minutes) = (number(&offset[..2])?, number(&offset[3..])?);
     (hours < 24 && minutes < 60).then_some(hours * 3600 + minutes * 60)
 }
 
-const fn leap(year: u64) -> bool {
-    year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-}
-
-const fn month_days(year: u64, month: u64) -> u64 {
-    match month {
-        2 if leap(year) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-const fn year_days(year: u64) -> u64 {
-    if leap(year) { 366 } else { 365 }
-}
-
-/// Days since 1970-01-01.
-fn days(year: u64, month: u64, day: u64) -> Option<u64> {
-    let leaps = |year: u64| (year - 1) / 4 - (year - 1) / 100 + (year - 1) / 400;
-    let years = year.checked_sub(1970)? * 365 + leaps(year) - leaps(1970);
-    Some(years + (1..month).map(|month| month_days(year, month)).sum::<u64>() + day - 1)
-}
-
 pub(super) fn print(since_epoch: Duration) -> String {
-    let (mut days, second) = (since_epoch.as_secs() / DAY, since_epoch.as_secs() % DAY);
-    let (mut year, mut month) = (1970, 1);
-    while days >= year_days(year) {
-        days -= year_days(year);
-        year += 1;
-    }
-    while days >= month_days(year, month) {
-        days -= month_days(year, month);
-        month += 1;
-    }
-    let (hour, minute, second, nanos) = (second / 3600, second / 60 % 60, second % 60, since_epoch.subsec_nanos());
-    format!("{year:04}-{month:02}-{:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z", days + 1)
+    let Civil { year, month, day, hour, minute, second } = Civil::at(since_epoch.as_secs());
+    let nanos = since_epoch.subsec_nanos();
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{nanos:09}Z")
 }
 
 #[cfg(test)]
@@ -110,6 +75,7 @@ mod tests {
             ("2019-11-16T04:41:12-05:30", 1_573_899_072, 0),
             ("2000-02-29T23:59:60Z", 951_868_800, 0),
             ("2100-03-01T00:00:00Z", 4_107_542_400, 0),
+            ("1969-12-31T23:30:00-01:00", 1800, 0),
         ] {
             assert_eq!(parse(text.as_bytes()), Some(Duration::new(seconds, nanos)), "{text}");
         }

@@ -122,17 +122,17 @@ fn digits(text: &[u8]) -> Option<u64> {
         [b'0'] => Some(0),
         // So many hold any number of seconds or milliseconds that will come up, and no overflow.
         [b'1'..=b'9', ..] if text.len() < 20 => {
-            text.iter().try_fold(0, |number, byte| Some(number * 10 + digit(*byte)?))
+            text.iter().try_fold(0, |number, byte| Some(number * 10 + u64::from(digit(*byte)?)))
         }
         [b'1'..=b'9', ..] => {
-            text.iter().try_fold(0u64, |number, byte| number.checked_mul(10)?.checked_add(digit(*byte)?))
+            text.iter().try_fold(0u64, |number, byte| number.checked_mul(10)?.checked_add(digit(*byte)?.into()))
         }
         _ => None,
     }
 }
 
-pub(super) fn digit(byte: u8) -> Option<u64> {
-    byte.is_ascii_digit().then(|| u64::from(byte - b'0'))
+pub(super) fn digit(byte: u8) -> Option<u8> {
+    byte.is_ascii_digit().then(|| byte - b'0')
 }
 
 #[cfg(test)]
