@@ -1,10 +1,7 @@
 //! How long to wait before a retry: pure arithmetic, with the randomness as an argument.
 
-mod compact; // the same in fewer words
-
 use std::{fmt, sync::Arc, time::Duration};
 
-pub(super) use self::compact::Compact;
 use crate::ConfigError;
 
 /// How long to wait before each retry.
@@ -34,9 +31,15 @@ enum Misused {
 
 #[derive(Clone)]
 enum Kind {
-    Exponential { base: Duration, max: Duration, factor: f64, jitter: Jitter },
-    Constant(Duration),
+    Plain(Waits),
     Custom(Arc<Custom>),
+}
+
+/// Waits without a user's function. Their spans may be in another form: what is copied with each call has little space.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Waits<S = Duration> {
+    Exponential { base: S, max: S, factor: f64, jitter: Jitter },
+    Constant(S),
 }
 
 type Custom = dyn Fn(u32, Duration, f64) -> Duration + Send + Sync;
@@ -69,12 +72,12 @@ impl Backoff {
     ///
     /// A `base` above `max` is legal: every wait is cut to `max`.
     pub const fn exponential(base: Duration, max: Duration) -> Self {
-        Self::new(Kind::Exponential { base, max, factor: 2.0, jitter: Jitter::Full })
+        Self::new(Kind::Plain(Waits::Exponential { base, max, factor: 2.0, jitter: Jitter::Full }))
     }
 
     /// The same wait every time. For one with jitter, take an exponential one and the factor 1.
     pub const fn constant(wait: Duration) -> Self {
-        Self::new(Kind::Constant(wait))
+        Self::new(Kind::Plain(Waits::Constant(wait)))
     }
 
     /// Waits that a function names; what it is given is what [`delay`](Self::delay) is.
@@ -94,8 +97,8 @@ impl Backoff {
     /// one is not built.
     pub fn factor(mut self, by: f64) -> Self {
         match &mut self.kind {
-            Kind::Exponential { factor, .. } => *factor = by,
-            Kind::Constant(_) | Kind::Custom(_) => self.misused = Some(Misused::Factor),
+            Kind::Plain(Waits::Exponential { factor, .. }) => *factor = by,
+            Kind::Plain(Waits::Constant(_)) | Kind::Custom(_) => self.misused = Some(Misused::Factor),
         }
         self
     }
@@ -103,8 +106,8 @@ impl Backoff {
     /// What randomness does to an exponential wait. Others have no jitter: a policy with one is not built.
     pub fn jitter(mut self, with: Jitter) -> Self {
         match &mut self.kind {
-            Kind::Exponential { jitter, .. } => *jitter = with,
-            Kind::Constant(_) | Kind::Custom(_) => self.misused = Some(Misused::Jitter),
+            Kind::Plain(Waits::Exponential { jitter, .. }) => *jitter = with,
+            Kind::Plain(Waits::Constant(_)) | Kind::Custom(_) => self.misused = Some(Misused::Jitter),
         }
         self
     }
@@ -115,12 +118,57 @@ impl Backoff {
     /// An exponential wait never exceeds its cap, and no argument makes it panic.
     #[must_use]
     pub fn delay(&self, retry: u32, previous: Duration, random: f64) -> Duration {
-        let random = if random.is_nan() { 0.0 } else { random.clamp(0.0, 1.0) };
-        let (base, max, factor, jitter) = match &self.kind {
-            Kind::Exponential { base, max, factor, jitter } => (*base, *max, *factor, *jitter),
-            Kind::Constant(wait) => return *wait,
-            Kind::Custom(wait) => return wait(retry, previous, random),
+        match &self.kind {
+            Kind::Plain(waits) => waits.delay(retry, previous, random),
+            Kind::Custom(wait) => wait(retry, previous, share(random)),
+        }
+    }
+
+    /// None where there is a user's function.
+    pub(super) const fn plain(&self) -> Option<Waits> {
+        match self.kind {
+            Kind::Plain(waits) => Some(waits),
+            Kind::Custom(_) => None,
+        }
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        if let Some(misused) = self.misused {
+            let setting = match misused {
+                Misused::Factor => "factor",
+                Misused::Jitter => "jitter",
+            };
+            return Err(ConfigError::new(setting, "set on an exponential backoff", "on another"));
+        }
+        match self.kind {
+            Kind::Plain(Waits::Exponential { factor, .. }) if !(factor.is_finite() && factor >= 1.0) => {
+                Err(ConfigError::new("factor", "a finite number of at least 1", factor))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl<S> Waits<S> {
+    /// The same with its spans in another form.
+    pub(super) fn map<T>(self, form: impl Fn(S) -> T) -> Waits<T> {
+        match self {
+            Self::Exponential { base, max, factor, jitter } => {
+                Waits::Exponential { base: form(base), max: form(max), factor, jitter }
+            }
+            Self::Constant(wait) => Waits::Constant(form(wait)),
+        }
+    }
+}
+
+impl Waits {
+    /// See [`Backoff::delay`].
+    pub(super) fn delay(self, retry: u32, previous: Duration, random: f64) -> Duration {
+        let (base, max, factor, jitter) = match self {
+            Self::Exponential { base, max, factor, jitter } => (base, max, factor, jitter),
+            Self::Constant(wait) => return wait,
         };
+        let random = share(random);
         let capped = grow(base, factor, retry).min(max);
         let wait = match jitter {
             Jitter::Full => scale(capped, random),
@@ -134,22 +182,11 @@ impl Backoff {
         };
         wait.min(max)
     }
+}
 
-    pub(super) fn validate(&self) -> Result<(), ConfigError> {
-        if let Some(misused) = self.misused {
-            let setting = match misused {
-                Misused::Factor => "factor",
-                Misused::Jitter => "jitter",
-            };
-            return Err(ConfigError::new(setting, "set on an exponential backoff", "on another"));
-        }
-        match self.kind {
-            Kind::Exponential { factor, .. } if !(factor.is_finite() && factor >= 1.0) => {
-                Err(ConfigError::new("factor", "a finite number of at least 1", factor))
-            }
-            _ => Ok(()),
-        }
-    }
+/// Randomness as a share, whatever a user's source of it says.
+const fn share(random: f64) -> f64 {
+    if random.is_nan() { 0.0 } else { random.clamp(0.0, 1.0) }
 }
 
 /// base · factorⁿ⁻¹, saturating. A base of zero stays zero, also where the power is infinite.
@@ -172,10 +209,10 @@ pub(super) fn seconds(seconds: f64) -> Duration {
 impl fmt::Debug for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Exponential { base, max, factor, jitter } => {
+            Self::Plain(Waits::Exponential { base, max, factor, jitter }) => {
                 write!(f, "exponential {base:?} x {factor} up to {max:?}, jitter {jitter:?}")
             }
-            Self::Constant(wait) => write!(f, "constant {wait:?}"),
+            Self::Plain(Waits::Constant(wait)) => write!(f, "constant {wait:?}"),
             Self::Custom(_) => f.write_str("custom"),
         }
     }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     Backoff, Budget, Stopped, Withdrawal,
-    backoff::{self, Compact},
+    backoff::{self, Waits},
     span::Span,
 };
 use crate::{
@@ -43,7 +43,7 @@ pub(super) struct Settings {
 #[derive(Clone, Copy, Debug)]
 struct Plain {
     /// Of no account where there is a user's function.
-    backoff: Compact,
+    backoff: Waits<Span>,
     /// In nanoseconds; none where it is endless, as the next.
     deadline: Option<NonZeroU64>,
     attempt_timeout: Option<NonZeroU64>,
@@ -81,9 +81,9 @@ impl Choice {
             return Err(ConfigError::new("hint_jitter", "a finite number of at least 0", hint_jitter));
         }
         backoff.validate()?;
-        let compact = Compact::new(&backoff);
+        let waits = backoff.plain();
         let plain = Plain {
-            backoff: compact.unwrap_or(Compact::Constant(Span::default())),
+            backoff: waits.map_or(Waits::Constant(Span::default()), |waits| waits.map(Span::new)),
             deadline: deadline.and_then(limit),
             attempt_timeout: attempt_timeout.and_then(limit),
             retry_after_max: Span::new(retry_after_max),
@@ -92,8 +92,8 @@ impl Choice {
             non_idempotent: self.non_idempotent,
         };
         let Self { budget, wall_clock, random, .. } = self;
-        let shared = if compact.is_none() || random.is_some() || !wall_clock.is_system() {
-            let backoff = compact.is_none().then_some(backoff);
+        let shared = if waits.is_none() || random.is_some() || !wall_clock.is_system() {
+            let backoff = waits.is_none().then_some(backoff);
             Some(Shared::Rare(Arc::new(Rare { budget, backoff, wall_clock, random })))
         } else {
             budget.map(Shared::Budget)
@@ -148,7 +148,7 @@ impl Settings {
     pub(super) fn delay(&self, retry: u32, previous: Duration, random: f64) -> Duration {
         match self.rare().and_then(|rare| rare.backoff.as_ref()) {
             Some(users) => users.delay(retry, previous, random),
-            None => self.plain.backoff.backoff().delay(retry, previous, random),
+            None => self.plain.backoff.map(Span::get).delay(retry, previous, random),
         }
     }
 

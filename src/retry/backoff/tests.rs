@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 
 use super::*;
+use crate::retry::span::Span;
 
 const SECOND: Duration = Duration::from_secs(1);
 const JITTERS: [Jitter; 5] =
@@ -77,15 +78,16 @@ fn a_factor_below_one_or_beyond_measure_is_refused() {
 }
 
 #[test]
-fn a_compact_one_names_the_same_waits() {
+fn one_with_its_spans_in_a_word_each_names_the_same_waits() {
     let exponential = |jitter| Backoff::exponential(millis(70), SECOND * 9).factor(1.7).jitter(jitter);
     for backoff in JITTERS.map(exponential).into_iter().chain([Backoff::constant(SECOND)]) {
-        let compact = Compact::new(&backoff).expect("no user's function").backoff();
+        let compact = backoff.plain().expect("no user's function").map(Span::new);
         for retry in 1..12 {
-            assert_eq!(span(&compact, retry, millis(900)), span(&backoff, retry, millis(900)), "{backoff:?}");
+            let waits = [0.0, 0.5, 1.0].map(|random| compact.map(Span::get).delay(retry, millis(900), random));
+            assert_eq!(waits, span(&backoff, retry, millis(900)), "{backoff:?}");
         }
     }
-    assert!(Compact::new(&Backoff::custom(|_, _, _| SECOND)).is_none());
+    assert!(Backoff::custom(|_, _, _| SECOND).plain().is_none());
 }
 
 #[test]
