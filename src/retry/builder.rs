@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Backoff, Budget, CopyWith, RetryPolicy, policy::Session, rules::Rules, settings::Choice};
+use super::{Backoff, Budget, CopyWith, RetryPolicy, basis::Basis, policy::Session, settings::Choice};
 use crate::{ConfigError, outcome::Http, time::WallClock};
 
 /// The settings of a [`RetryPolicy`]. A span of 584 years or more, for which 64 bits of nanoseconds have no place, is endless.
@@ -233,7 +233,7 @@ impl<C, P> RetryPolicyBuilder<C, P> {
     /// not finite, or where a backoff that is not exponential was given a factor or a jitter.
     pub fn build(self) -> Result<RetryPolicy<C, P>, ConfigError> {
         Ok(RetryPolicy {
-            rules: Rules { settings: self.settings.settle()?, classify: self.classify, protocol: self.protocol },
+            basis: Basis { settings: self.settings.settle()?, classify: self.classify, protocol: self.protocol },
             session: Session::default(),
         })
     }

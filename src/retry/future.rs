@@ -191,10 +191,10 @@ where
                     if let Some(taken) = taken.take() {
                         taken.spend();
                     }
-                    let RetryPolicy { rules, session } = this.policy;
+                    let RetryPolicy { basis, session } = this.policy;
                     session.attempts = session.attempts.saturating_add(1);
-                    let until = rules.until(session.deadline);
-                    let copy = rules.send(&mut request, (session.attempts, session.history), until);
+                    let until = basis.until(session.deadline);
+                    let copy = basis.send(&mut request, (session.attempts, session.history), until);
                     this.state.set(State::Calling { future: service.call(request), until });
                     *this.again = copy.map(|request| Again { service, request });
                 }

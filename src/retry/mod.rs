@@ -144,7 +144,7 @@ mod layer; // what the user stacks
 mod service; // the first attempt
 mod future; // the others
 mod policy; // what follows an attempt
-mod rules; // what goes before one
+mod basis; // what all calls have in common, and what goes before an attempt
 mod backoff; // how long to wait
 mod budget; // how many there may be
 mod protocol; // what may be repeated, and where marks go

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::{
     Attempts, Cause, Protocol, RetryError, RetryPolicyBuilder, Stopped, Withdrawal,
+    basis::{Basis, is_over},
     budget::Receipt,
     error::Last,
     history::History,
-    rules::{Rules, is_over},
     settings::MILLISECOND,
     span::Span,
 };
@@ -20,7 +20,7 @@ use crate::{
 /// What is tried again, how often and when: plain data, cheap to clone, and never changed by a call.
 #[derive(Clone, Debug)]
 pub struct RetryPolicy<C = Http, P = Http> {
-    pub(super) rules: Rules<C, P>,
+    pub(super) basis: Basis<C, P>,
     pub(super) session: Session,
 }
 
@@ -96,14 +96,14 @@ impl<C, P> RetryPolicy<C, P> {
     where
         C: Retryable<Res, Err>,
     {
-        let retryable = self.rules.classify.is_retryable(result);
+        let retryable = self.basis.classify.is_retryable(result);
         // What was never sent earns nothing.
-        if retryable || !self.rules.classify.is_rejected(result) {
+        if retryable || !self.basis.classify.is_rejected(result) {
             self.count_request();
         }
         if retryable {
             Verdict::Retry
-        } else if result.is_err() || self.rules.classify.classify(result) != Outcome::Success {
+        } else if result.is_err() || self.basis.classify.classify(result) != Outcome::Success {
             Verdict::Failure
         } else {
             Verdict::Success
@@ -126,8 +126,8 @@ impl<C, P> RetryPolicy<C, P> {
             Verdict::Success => return Next::Finish(None),
             Verdict::Failure => {
                 // What was never sent costs nothing: the circuit opened while this retry was waited for.
-                if let Some(budget) = self.rules.settings.budget()
-                    && self.rules.classify.is_rejected(result)
+                if let Some(budget) = self.basis.settings.budget()
+                    && self.basis.classify.is_rejected(result)
                 {
                     budget.take_back(self.session.paid);
                 }
@@ -135,7 +135,7 @@ impl<C, P> RetryPolicy<C, P> {
             }
             Verdict::Retry => {}
         }
-        let hint = |policy: &Self| policy.rules.classify.retry_after(result, policy.rules.settings.date());
+        let hint = |policy: &Self| policy.basis.classify.retry_after(result, policy.basis.settings.date());
         let cause = |protocol: &P| result.map_or(Cause::Error, |response| protocol.cause(response));
         self.again(copy, hint, cause)
     }
@@ -159,25 +159,25 @@ impl<C, P> RetryPolicy<C, P> {
     where
         P: Protocol<Req, Res>,
     {
-        if self.session.attempts >= self.rules.settings.max_attempts() {
+        if self.session.attempts >= self.basis.settings.max_attempts() {
             return Next::Finish(Some(Stopped::Exhausted));
         }
         let Some(copy) = copy else { return Next::Finish(Some(Stopped::NotRepeatable)) };
-        let random = self.rules.settings.random();
+        let random = self.basis.settings.random();
         // The growth goes on where a hint takes a wait's place.
-        let backoff = self.rules.settings.delay(self.session.attempts, self.session.backoff.get(), random);
+        let backoff = self.basis.settings.delay(self.session.attempts, self.session.backoff.get(), random);
         self.session.backoff = Span::new(backoff);
         let hint = hint(self);
         // A timer ends with the tick of a millisecond in which its time is over, so up to one later.
         let until = |at: Instant| at.saturating_duration_since(now()).saturating_sub(MILLISECOND);
         let left = self.session.deadline.map_or(Duration::MAX, until);
         // The budget is asked last: what is not going to be made costs nothing.
-        let wait = self.rules.settings.wait(backoff, hint, left, random);
-        match wait.and_then(|wait| Ok((wait, self.rules.settings.withdraw()?))) {
+        let wait = self.basis.settings.wait(backoff, hint, left, random);
+        match wait.and_then(|wait| Ok((wait, self.basis.settings.withdraw()?))) {
             // Only this comes later, since a yes ends what was sent before; where it is no, the budget gets back what it gave.
-            Ok(_) if !self.rules.protocol.reclaim(copy) => Next::Finish(Some(Stopped::NotRepeatable)),
+            Ok(_) if !self.basis.protocol.reclaim(copy) => Next::Finish(Some(Stopped::NotRepeatable)),
             Ok((wait, taken)) => {
-                let cause = cause(&self.rules.protocol);
+                let cause = cause(&self.basis.protocol);
                 event!(
                     DEBUG,
                     "retrying",
@@ -196,7 +196,7 @@ impl<C, P> RetryPolicy<C, P> {
 
     /// Counts the request where there is a budget: once, when its first attempt has ended.
     fn count_request(&self) {
-        if let Some(budget) = self.rules.settings.budget()
+        if let Some(budget) = self.basis.settings.budget()
             && self.session.attempts == 1
         {
             budget.record_request();
@@ -237,7 +237,7 @@ impl<C, P> RetryPolicy<C, P> {
     where
         P: Protocol<Req, Res>,
     {
-        self.rules
+        self.basis
             .protocol
             .mark_response(response, Attempts::new(self.session.attempts, stopped, self.session.history));
     }

@@ -57,13 +57,13 @@ where
     }
 
     fn call(&mut self, mut request: Req) -> Self::Future {
-        let rules = &self.policy.rules;
-        let (deadline, is_over) = rules.deadline(&request);
+        let basis = &self.policy.basis;
+        let (deadline, is_over) = basis.deadline(&request);
         if is_over {
             return self.too_late();
         }
-        let until = rules.until(deadline);
-        let copy = rules.send(&mut request, (1, History::default()), until);
+        let until = basis.until(deadline);
+        let copy = basis.send(&mut request, (1, History::default()), until);
         // This instance was polled ready, its clone was not: the first attempt is this one's.
         let future = self.inner.call(request);
         let again = copy.map(|request| Again { service: self.inner.clone(), request });
@@ -72,7 +72,7 @@ where
         ResponseFuture {
             again,
             timer: None,
-            policy: RetryPolicy { rules: self.policy.rules.clone(), session: Session::begun(deadline) },
+            policy: RetryPolicy { basis: self.policy.basis.clone(), session: Session::begun(deadline) },
             state: State::Calling { future, until },
         }
     }

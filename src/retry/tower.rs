@@ -41,7 +41,7 @@ where
             Next::Retry { wait, taken } => {
                 self.session.attempts = self.session.attempts.saturating_add(1);
                 let Session { attempts, history, deadline, .. } = self.session;
-                self.rules.mark_request(request, (attempts, history), deadline);
+                self.basis.mark_request(request, (attempts, history), deadline);
                 Some(Wait { sleep: (!wait.is_zero()).then(|| sleep(wait)), taken })
             }
             Next::Finish(stopped) => {
@@ -57,9 +57,9 @@ where
     fn clone_request(&mut self, request: &Req) -> Option<Req> {
         // The policy that all requests share is asked first, and is cloned for this request then.
         if self.session.attempts == 0 {
-            (self.session.deadline, _) = self.rules.deadline(request);
+            (self.session.deadline, _) = self.basis.deadline(request);
         }
-        self.rules.copy(request, self.session.attempts)
+        self.basis.copy(request, self.session.attempts)
     }
 }
 

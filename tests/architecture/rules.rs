@@ -13,7 +13,7 @@ pub(crate) struct Rule {
 }
 
 /// What decides. These stand in none of the lists below: time and randomness are arguments, and nothing is told or awaited.
-pub(crate) const CORE: [&str; 27] = [
+pub(crate) const CORE: [&str; 29] = [
     "breaker/cause.rs",
     "breaker/change.rs",
     "breaker/log.rs",
@@ -35,7 +35,9 @@ pub(crate) const CORE: [&str; 27] = [
     "retry/attempt.rs",
     "retry/backoff.rs",
     "retry/budget/account.rs",
+    "retry/history.rs",
     "retry/protocol.rs",
+    "retry/span.rs",
     "signature/gate.rs",
     "signature/mac.rs",
     "signature/replay/content.rs",
@@ -118,11 +120,11 @@ pub(crate) const RULES: &[Rule] = &[
             ("breaker/circuits.rs", "when a key was last asked for"),
             ("breaker/core.rs", "the seam: reads its clock, and hands the time on"),
             ("breaker/future.rs", "what the date in a Retry-After is compared with"),
+            ("retry/basis.rs", "deadlines are tokio's, as the timers that keep them"),
             ("retry/budget/mod.rs", "the seam: reads its clock, and hands the time on"),
             ("retry/deadline.rs", "tells how long is left"),
             ("retry/future.rs", "keeps until when the attempt may run"),
             ("retry/policy.rs", "deadlines are tokio's, as the timers that keep them"),
-            ("retry/rules.rs", "deadlines are tokio's, as the timers that keep them"),
             ("retry/settings.rs", "what the date in a Retry-After is compared with"),
             ("signature/replay/memory.rs", "when a signature may be forgotten"),
             ("signature/signer.rs", "what is signed is dated"),

@@ -5,13 +5,13 @@ use crate::time::{Instant, after, can_be_waited_for, now};
 
 /// A policy without a session: each call has a copy, in which nothing changes.
 #[derive(Clone, Debug)]
-pub(super) struct Rules<C, P> {
+pub(super) struct Basis<C, P> {
     pub(super) settings: Settings,
     pub(super) classify: C,
     pub(super) protocol: P,
 }
 
-impl<C, P> Rules<C, P> {
+impl<C, P> Basis<C, P> {
     /// Until when somebody waits for a request that comes now, and whether that is over.
     #[inline]
     pub(super) fn deadline<Req, Res>(&self, request: &Req) -> (Option<Instant>, bool)
