@@ -14,10 +14,10 @@ use tower_service::Service;
 
 use super::{
     body::VerifiedBody,
-    gate::Gate,
     reading::Reading,
     refusal::{Refusal, RefusalKind, Refuse},
     replay::{ReplayStore, Reserved},
+    settings::Settings,
     tell,
     verify::Check,
 };
@@ -32,7 +32,7 @@ pin_project! {
         B: Body,
         P: ReplayStore,
     {
-        gate: Arc<Gate<R, P>>,
+        settings: Arc<Settings<R, P>>,
         #[pin]
         state: State<S, B, B::Data, P>,
     }
@@ -72,21 +72,21 @@ where
     B: Body,
     P: ReplayStore,
 {
-    pub(super) fn reading(gate: Arc<Gate<R, P>>, check: Check, head: Parts, body: B, inner: S) -> Self {
-        let reading = Reading::new(check, head, inner, gate.max_body);
-        Self { gate, state: State::Reading { body, deadline: None, reading: Some(reading) } }
+    pub(super) fn reading(settings: Arc<Settings<R, P>>, check: Check, head: Parts, body: B, inner: S) -> Self {
+        let reading = Reading::new(check, head, inner, settings.common.max_body);
+        Self { settings, state: State::Reading { body, deadline: None, reading: Some(reading) } }
     }
 
-    pub(super) const fn refused(gate: Arc<Gate<R, P>>, refusal: Refusal) -> Self {
-        Self { gate, state: State::Refused { refusal } }
+    pub(super) const fn refused(settings: Arc<Settings<R, P>>, refusal: Refusal) -> Self {
+        Self { settings, state: State::Refused { refusal } }
     }
 }
 
-impl<R, P: ReplayStore> Gate<R, P> {
+impl<R, P: ReplayStore> Settings<R, P> {
     /// What the store hears of a message that was answered, well or not.
     fn settle(&self, lease: Option<P::Lease>, good: bool) -> Option<P::Settling> {
         let (store, lease) = self.replays.as_ref().zip(lease)?;
-        Some(if good { store.commit(lease, self.remember()) } else { store.release(lease) })
+        Some(if good { store.commit(lease, self.common.remember()) } else { store.release(lease) })
     }
 }
 
@@ -111,19 +111,19 @@ where
                         Poll::Pending if running.is_behind() => return Poll::Pending,
                         Poll::Pending => {
                             if deadline.is_none() {
-                                deadline.set(Some(sleep(this.gate.body_timeout)));
+                                deadline.set(Some(sleep(this.settings.common.body_timeout)));
                             }
                             ready!(deadline.as_pin_mut().map_or(Poll::Pending, |deadline| deadline.poll(cx)));
                             Err(RefusalKind::BodyTimeout)
                         }
                     };
-                    match read.and_then(|()| running.judge(this.gate.verifier.scheme())) {
+                    match read.and_then(|()| running.judge(this.settings.common.verifier.scheme())) {
                         Ok(key) => {
                             let (inner, request) = reading.take().expect(COMPLETED).finish();
                             let mut next = Next { inner, request };
-                            match this.gate.replays.as_ref().zip(key) {
+                            match this.settings.replays.as_ref().zip(key) {
                                 Some((store, key)) => {
-                                    let reserving = store.reserve(key, this.gate.remember());
+                                    let reserving = store.reserve(key, this.settings.common.remember());
                                     State::Reserving { reserving, next: Some(next) }
                                 }
                                 // Mostly it is ready, and the request is not moved once more.
@@ -161,7 +161,7 @@ where
                             let lease = lease.take();
                             State::Calling { future: inner.call(request), lease }
                         }
-                        Err(error) => match this.gate.settle(lease.take(), false) {
+                        Err(error) => match this.settings.settle(lease.take(), false) {
                             Some(settling) => State::Settling { settling, result: Some(Err(error)) },
                             None => return Poll::Ready(Err(error)),
                         },
@@ -170,7 +170,7 @@ where
                 StateProj::Calling { future, lease } => {
                     let result = ready!(future.poll(cx));
                     let good = result.as_ref().is_ok_and(|response| response.status().is_success());
-                    match this.gate.settle(lease.take(), good) {
+                    match this.settings.settle(lease.take(), good) {
                         Some(settling) => State::Settling { settling, result: Some(result) },
                         None => return Poll::Ready(result),
                     }
@@ -182,8 +182,8 @@ where
                     return Poll::Ready(result.take().expect(COMPLETED));
                 }
                 StateProj::Refused { refusal } => {
-                    tell::refused(this.gate.verifier.scheme(), &this.gate.refusals, refusal);
-                    return Poll::Ready(Ok(this.gate.refuse.refuse(refusal)));
+                    tell::refused(this.settings.common.verifier.scheme(), &this.settings.common.refusals, refusal);
+                    return Poll::Ready(Ok(this.settings.refuse.refuse(refusal)));
                 }
             };
             this.state.set(next);

@@ -8,10 +8,10 @@ use tower_layer::Layer;
 
 use super::{
     Keyring, Scheme, Secret, Verifier,
-    gate::Gate,
     refusal::{Bare, Refusal},
     replay::{NoReplayStore, ReplayStore},
     service::VerifySignature,
+    settings::{Common, Settings},
     tell::{self, Refusals},
     verifier::SignatureVerifier,
 };
@@ -23,7 +23,7 @@ use crate::time::WallClock;
 #[derive(Clone)]
 #[must_use]
 pub struct SignatureLayer<R = Bare, P = NoReplayStore> {
-    gate: Gate<R, P>,
+    settings: Settings<R, P>,
 }
 
 impl SignatureLayer {
@@ -34,13 +34,15 @@ impl SignatureLayer {
 
     fn judging(verifier: SignatureVerifier) -> Self {
         Self {
-            gate: Gate {
-                refusals: Refusals::of(verifier.scheme()),
-                verifier,
-                max_body: 1024 * 1024,
-                body_timeout: Duration::from_secs(5),
+            settings: Settings {
+                common: Common {
+                    refusals: Refusals::of(verifier.scheme()),
+                    verifier,
+                    max_body: 1024 * 1024,
+                    body_timeout: Duration::from_secs(5),
+                    remember_for: Duration::from_secs(3600),
+                },
                 replays: None,
-                remember_for: Duration::from_secs(3600),
                 refuse: Bare,
             },
         }
@@ -66,7 +68,7 @@ impl<R, P> SignatureLayer<R, P> {
     /// When there are [`MAX_SECRETS`](super::MAX_SECRETS) already, or one of the same label, or a [`Verifier`] in place of secrets.
     #[track_caller]
     pub fn also_accept(mut self, secret: Secret) -> Self {
-        self.gate.verifier = self.gate.verifier.also_accept(secret);
+        self.settings.common.verifier = self.settings.common.verifier.also_accept(secret);
         self
     }
 
@@ -76,14 +78,14 @@ impl<R, P> SignatureLayer<R, P> {
     /// before no longer changes what this layer accepts.
     #[must_use]
     pub fn keyring(&self) -> Keyring {
-        self.gate.verifier.keyring()
+        self.settings.common.verifier.keyring()
     }
 
     /// The largest body that is read, in bytes; a larger one is answered 413. Default: 1 MiB.
     ///
     /// It bounds the memory of a request that proved nothing yet; what bounds the number of such requests belongs outside.
     pub const fn max_body_bytes(mut self, bytes: usize) -> Self {
-        self.gate.max_body = bytes;
+        self.settings.common.max_body = bytes;
         self
     }
 
@@ -91,7 +93,7 @@ impl<R, P> SignatureLayer<R, P> {
     ///
     /// Its timer is tokio's: a body that has to be waited for panics outside of a runtime with time.
     pub const fn body_timeout(mut self, timeout: Duration) -> Self {
-        self.gate.body_timeout = timeout;
+        self.settings.common.body_timeout = timeout;
         self
     }
 
@@ -131,7 +133,7 @@ impl<R, P> SignatureLayer<R, P> {
     /// credential, and is never both.
     #[track_caller]
     pub fn accept_credentials(mut self) -> Self {
-        self.gate.verifier = self.gate.verifier.accept_credentials();
+        self.settings.common.verifier = self.settings.common.verifier.accept_credentials();
         self
     }
 
@@ -163,13 +165,13 @@ impl<R, P> SignatureLayer<R, P> {
     /// # }
     /// ```
     pub fn context(mut self, context: impl Into<Bytes>) -> Self {
-        self.gate.verifier = self.gate.verifier.context(context);
+        self.settings.common.verifier = self.settings.common.verifier.context(context);
         self
     }
 
     /// The clock that timestamps are judged by. Default: the system's.
     pub fn wall_clock(mut self, clock: WallClock) -> Self {
-        self.gate.verifier = self.gate.verifier.wall_clock(clock);
+        self.settings.common.verifier = self.settings.common.verifier.wall_clock(clock);
         self
     }
 
@@ -208,8 +210,8 @@ impl<R, P> SignatureLayer<R, P> {
     where
         F: Fn(&Refusal) -> Response<ResB>,
     {
-        let (gate, _, replays) = self.gate.take();
-        SignatureLayer { gate: gate.with(refuse, replays) }
+        let Settings { common, replays, refuse: _ } = self.settings;
+        SignatureLayer { settings: Settings { common, replays, refuse } }
     }
 
     /// Lets no message through that was let through before, and answered with 2xx, as far as `store` remembers.
@@ -254,8 +256,8 @@ impl<R, P> SignatureLayer<R, P> {
     /// # }
     /// ```
     pub fn refuse_replays<Q: ReplayStore>(self, store: Q) -> SignatureLayer<R, Q> {
-        let (gate, refuse, _) = self.gate.take();
-        SignatureLayer { gate: gate.with(refuse, Some(store)) }
+        let Settings { common, replays: _, refuse } = self.settings;
+        SignatureLayer { settings: Settings { common, replays: Some(store), refuse } }
     }
 
     /// How long a message is remembered that was let through. Default: an hour.
@@ -263,7 +265,7 @@ impl<R, P> SignatureLayer<R, P> {
     /// It is never less than the time in which the message's timestamp is good, which is twice the tolerance and a second.
     /// Where no time is signed, a copy that comes later gets through.
     pub const fn remember_for(mut self, time: Duration) -> Self {
-        self.gate.remember_for = time;
+        self.settings.common.remember_for = time;
         self
     }
 }
@@ -273,12 +275,12 @@ impl<S, R: Clone, P: Clone> Layer<S> for SignatureLayer<R, P> {
 
     fn layer(&self, inner: S) -> Self::Service {
         tell::describe();
-        VerifySignature::new(inner, Arc::new(self.gate.clone()))
+        VerifySignature::new(inner, Arc::new(self.settings.clone()))
     }
 }
 
 impl<R, P> std::fmt::Debug for SignatureLayer<R, P> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.gate.fmt(f)
+        self.settings.fmt(f)
     }
 }

@@ -136,7 +136,7 @@
 //! Signatures of other kinds, such as Ed25519, are judged by a [`Verifier`] of yours.
 
 mod layer; // what the user stacks
-mod gate; // its settings
+mod settings; // what was chosen
 mod service; // judges the headers
 mod future; // verifies, calls, settles
 mod reading; // the body, as it arrives

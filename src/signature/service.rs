@@ -13,9 +13,9 @@ use tower_service::Service;
 use super::{
     body::{VerifiedBody, declares_more},
     future::ResponseFuture,
-    gate::Gate,
     refusal::{Refusal, RefusalKind, Refuse},
     replay::ReplayStore,
+    settings::Settings,
     verify::Check,
 };
 
@@ -26,12 +26,12 @@ use super::{
 /// shows in the response and not in `poll_ready`, and a bound on the number of requests belongs outside of this.
 pub struct VerifySignature<S, R, P> {
     inner: S,
-    gate: Arc<Gate<R, P>>,
+    settings: Arc<Settings<R, P>>,
 }
 
 impl<S, R, P> VerifySignature<S, R, P> {
-    pub(super) const fn new(inner: S, gate: Arc<Gate<R, P>>) -> Self {
-        Self { inner, gate }
+    pub(super) const fn new(inner: S, settings: Arc<Settings<R, P>>) -> Self {
+        Self { inner, settings }
     }
 }
 
@@ -51,27 +51,28 @@ where
     }
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
-        let (gate, (head, body)) = (&self.gate, request.into_parts());
-        let (keys, now) = gate.verifier.keys();
+        let (settings, (head, body)) = (&self.settings, request.into_parts());
+        let common = &settings.common;
+        let (keys, now) = common.verifier.keys();
         let mut check = Check::new(&keys, now);
-        let kind =
-            match gate.verifier.check(&mut check, keys, now, &head.headers, &head.extensions, gate.replays.is_some()) {
-                Ok(()) if declares_more(&head.headers, &body, gate.max_body) => RefusalKind::BodyTooLarge,
-                Ok(()) => return ResponseFuture::reading(Arc::clone(gate), check, head, body, self.inner.clone()),
-                Err(reason) => reason.into(),
-            };
-        ResponseFuture::refused(Arc::clone(gate), Refusal::new(kind))
+        let replays = settings.replays.is_some();
+        let kind = match common.verifier.check(&mut check, keys, now, &head.headers, &head.extensions, replays) {
+            Ok(()) if declares_more(&head.headers, &body, common.max_body) => RefusalKind::BodyTooLarge,
+            Ok(()) => return ResponseFuture::reading(Arc::clone(settings), check, head, body, self.inner.clone()),
+            Err(reason) => reason.into(),
+        };
+        ResponseFuture::refused(Arc::clone(settings), Refusal::new(kind))
     }
 }
 
 impl<S: Clone, R, P> Clone for VerifySignature<S, R, P> {
     fn clone(&self) -> Self {
-        Self::new(self.inner.clone(), Arc::clone(&self.gate))
+        Self::new(self.inner.clone(), Arc::clone(&self.settings))
     }
 }
 
 impl<S: fmt::Debug, R, P> fmt::Debug for VerifySignature<S, R, P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VerifySignature").field("inner", &self.inner).field("gate", &self.gate).finish()
+        f.debug_struct("VerifySignature").field("inner", &self.inner).field("settings", &self.settings).finish()
     }
 }

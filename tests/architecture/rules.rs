@@ -38,10 +38,10 @@ pub(crate) const CORE: [&str; 29] = [
     "retry/history.rs",
     "retry/protocol.rs",
     "retry/span.rs",
-    "signature/gate.rs",
     "signature/mac.rs",
     "signature/replay/content.rs",
     "signature/scheme/",
+    "signature/settings.rs",
     "signature/verify.rs",
 ];
 
