@@ -713,6 +713,8 @@ async fn a_circuits_rejection_is_not_retried_typed_or_boxed() {
     let error = typed.ready().await.unwrap().call(Request::new(())).await.unwrap_err();
     assert!(error.is_rejection());
     assert_eq!((error.attempts(), error.stopped(), script.calls()), (3, Stopped::NotRetryable, 2));
+    // What was answered before it is let go, and told.
+    assert!(error.history().map(|cause| cause.to_string()).eq(["503", "503"]));
     assert!(BoxError::from(error).is::<Rejected>());
 
     let script = Script::new(&[Answers(503)]);

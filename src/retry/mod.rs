@@ -54,7 +54,8 @@
 //! 5. The [`Budget`], where there is one, has a retry left. It is asked last, so that what is not going to be made costs nothing.
 //!
 //! Otherwise the caller gets the last response as it is, with [`Attempts`] in its extensions, or the last error in a
-//! [`RetryError`].
+//! [`RetryError`]. That error is the rejection where a circuit opened meanwhile: what was answered before is in its
+//! [`history`](RetryError::history).
 //!
 //! # How long it waits
 //!
