@@ -4,12 +4,14 @@ use std::time::Instant;
 
 use serde_json::json;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::{TcpSocket, TcpStream},
     time::timeout,
 };
 
-use crate::support::{Answer, Downstream, Gateway, PATIENCE, Request, SECRET, Setup, eventually, millis_of, within};
+use crate::support::{
+    Answer, Downstream, Gateway, PATIENCE, Request, SECRET, Setup, eventually, millis_of, pause, read_message, within,
+};
 
 #[tokio::test]
 async fn running_work_is_finished() {
@@ -125,4 +127,56 @@ async fn a_client_that_never_ends_its_request_holds_nothing_up() {
     body.write_all(format!("{start}Content-Length: 10\r\n\r\n{{").as_bytes()).await.unwrap();
     gateway.get("/health").await;
     stops(gateway, 6000, "half a head and half a body").await;
+}
+
+async fn takes_no_more(gateway: &Gateway) {
+    eventually("it takes no more", async || TcpStream::connect(gateway.address).await.err()).await;
+}
+
+#[tokio::test]
+async fn a_call_whose_head_was_on_its_way_is_answered() {
+    let downstream = Downstream::start(Answer::ok().after(millis_of(1500))).await;
+    let mut gateway = Setup::new(downstream.url()).start().await;
+    let request = crate::support::proxied("{}").into_bytes();
+    let (begin, rest) = request.split_at(20);
+    let mut client = BufReader::new(TcpStream::connect(gateway.address).await.unwrap());
+    client.write_all(begin).await.unwrap();
+    pause(200).await;
+    gateway.signal("TERM").await;
+    takes_no_more(&gateway).await;
+    client.write_all(rest).await.unwrap();
+    let answer = timeout(PATIENCE, read_message(&mut client)).await.unwrap().unwrap();
+    assert_eq!(answer.expect("an answer").status(), 200);
+    assert_eq!(gateway.exit(millis_of(5000)).await, Some(0));
+}
+
+#[tokio::test]
+async fn an_answer_is_written_to_its_end_however_slowly_its_client_reads() {
+    // More than the sockets' buffers take.
+    let data = format!("\"{}\"", "x".repeat(16 << 20));
+    let downstream = Downstream::start(Answer::json(&data)).await;
+    let setup = Setup::new(downstream.url()).set("DOWNSTREAM_MAX_BYTES", "33554432");
+    let mut gateway = setup.start().await;
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(64 << 10).unwrap();
+    let mut client = BufReader::new(socket.connect(gateway.address).await.unwrap());
+    client.write_all(&crate::support::proxied("{}").into_bytes()).await.unwrap();
+    client.fill_buf().await.unwrap();
+    gateway.signal("TERM").await;
+    takes_no_more(&gateway).await;
+    pause(1500).await;
+    let answer = timeout(PATIENCE, read_message(&mut client)).await.unwrap().expect("the whole answer").unwrap();
+    assert_eq!(answer.text(), format!(r#"{{"status":"forwarded","data":{data}}}"#));
+    assert_eq!(gateway.exit(millis_of(5000)).await, Some(0));
+}
+
+#[tokio::test]
+async fn a_client_that_reads_no_answer_is_waited_for_no_longer_than_for_work() {
+    let downstream = Downstream::start(Answer::json(&format!("\"{}\"", "x".repeat(16 << 20)))).await;
+    let setup = Setup::new(downstream.url()).set("DOWNSTREAM_MAX_BYTES", "33554432").set("SHUTDOWN_TIMEOUT", "1s");
+    let gateway = setup.start().await;
+    let client = crate::support::proxied("{}").start(gateway.address).await;
+    client.readable().await.unwrap();
+    stops(gateway, 6000, "an answer that nobody reads").await;
+    drop(client);
 }
