@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     response::Response,
 };
 use http::StatusCode;
@@ -14,11 +14,11 @@ use crate::{
     routes::{Gateway, answer, queue_unavailable, raw},
 };
 
-pub(crate) async fn status(State(gateway): State<Arc<Gateway>>, Path(id): Path<String>) -> Response {
-    let state = match id.parse::<TaskId>() {
-        Ok(id) => gateway.queue.state(&id).await,
-        // No task has such an id.
-        Err(()) => Ok(TaskState::Unknown),
+pub(crate) async fn status(State(gateway): State<Arc<Gateway>>, id: Result<Path<String>, PathRejection>) -> Response {
+    let state = match id.ok().and_then(|Path(id)| id.parse::<TaskId>().ok()) {
+        Some(id) => gateway.queue.state(&id).await,
+        // No task has such an id, be it text or not.
+        None => Ok(TaskState::Unknown),
     };
     match state {
         Ok(TaskState::Processing) => answer(StatusCode::ACCEPTED, &json!({ "status": "processing" })),
