@@ -7,7 +7,7 @@ use http_body_util::Full;
 use portcullis::{
     BoxError, ConfigError,
     breaker::{BreakerError, CircuitBreakerLayer, Rejected},
-    outcome::AsRejection,
+    outcome::{AsRejection, Classify, Http, Outcome},
     retry::{RetryError, RetryLayer},
 };
 use tower::{
@@ -19,7 +19,7 @@ use crate::{
     downstream,
     exchange::{Answer, Client, IDEMPOTENCY_KEY, Request, causes, exchange},
     metrics,
-    queue::{Job, Lane, Queue},
+    queue::{Job, Lane, Queue, Unavailable},
     settings::Settings,
     shutdown::{Phase, Shutdown, pause},
     telemetry::{SPANS, fail},
@@ -50,13 +50,12 @@ enum NotSent {
     Failed(String),
 }
 
-impl From<BreakerError<BoxError>> for NotSent {
-    fn from(error: BreakerError<BoxError>) -> Self {
-        match error {
-            BreakerError::Rejected(rejected) => Self::Rejected(rejected),
-            BreakerError::Inner(error) => Self::Failed(causes(error.as_ref())),
-        }
-    }
+/// Why an attempt that the circuit let through brought no answer.
+#[derive(Debug)]
+enum Unanswered {
+    /// Cognigy takes one more after so long.
+    NoPlace(Duration),
+    Failed(BoxError),
 }
 
 /// Worth a retry is what failed; everything else goes back into the queue.
@@ -76,14 +75,20 @@ impl Injections {
         shutdown: &Shutdown,
     ) -> Result<Self, ConfigError> {
         let (queue, shutdown) = (queue.clone(), shutdown.clone());
+        let patient = layer_fn(move |inner| {
+            let shutdown = shutdown.clone();
+            service_fn(move |request| patient(shutdown.clone(), Clone::clone(&inner), request))
+        });
         let limited = layer_fn(move |inner| {
-            let (queue, shutdown) = (queue.clone(), shutdown.clone());
-            service_fn(move |request| limited(queue.clone(), shutdown.clone(), Clone::clone(&inner), request))
+            let queue = queue.clone();
+            service_fn(move |request| limited(queue.clone(), Clone::clone(&inner), request))
         });
         let stack = ServiceBuilder::new()
             .layer(RetryLayer::new(downstream::retries(&settings).build()?))
+            .layer(patient)
+            // Asked before the limit: what it rejects takes none of the places.
+            .layer(CircuitBreakerLayer::new(downstream::circuit("inject", &settings)?).classify(outcome))
             .layer(limited)
-            .layer(CircuitBreakerLayer::http(downstream::circuit("inject", &settings)?))
             .layer(TimeoutLayer::new(settings.downstream_timeout))
             .service(exchange(client, MAX_ANSWER));
         Ok(Self { stack: BoxCloneSyncService::new(stack), url, settings })
@@ -103,25 +108,45 @@ impl Injections {
     }
 }
 
-/// Waits until Cognigy takes one more request, and sends it. The wait is none of the circuit's business.
-async fn limited<S>(queue: Queue, mut shutdown: Shutdown, inner: S, request: Request) -> Result<Answer, NotSent>
+/// Sends a request again and again until Cognigy takes one more.
+async fn patient<S>(mut shutdown: Shutdown, inner: S, request: Request) -> Result<Answer, NotSent>
 where
-    S: Service<Request, Response = Answer, Error = BreakerError<BoxError>>,
+    S: Service<Request, Response = Answer, Error = BreakerError<Unanswered>> + Clone,
 {
-    let allowed = async {
-        loop {
-            match queue.allow_injection().await {
-                Ok(None) => return,
-                Ok(Some(wait)) => pause(wait).await,
-                Err(_) => pause(QUEUE_AWAY).await,
+    loop {
+        let wait = match inner.clone().oneshot(request.clone()).await {
+            Ok(answer) => return Ok(answer),
+            Err(BreakerError::Rejected(rejected)) => return Err(NotSent::Rejected(rejected)),
+            Err(BreakerError::Inner(Unanswered::Failed(error))) => {
+                return Err(NotSent::Failed(causes(error.as_ref())));
             }
+            Err(BreakerError::Inner(Unanswered::NoPlace(wait))) => wait,
+        };
+        tokio::select! {
+            () = pause(wait) => {}
+            () = shutdown.reached(Phase::Draining) => return Err(NotSent::Stopping),
         }
-    };
-    tokio::select! {
-        () = allowed => {}
-        () = shutdown.reached(Phase::Draining) => return Err(NotSent::Stopping),
     }
-    Ok(inner.oneshot(request).await?)
+}
+
+/// Sends a request if Cognigy takes one more.
+async fn limited<S>(queue: Queue, inner: S, request: Request) -> Result<Answer, Unanswered>
+where
+    S: Service<Request, Response = Answer, Error = BoxError>,
+{
+    match queue.allow_injection().await {
+        Ok(None) => inner.oneshot(request).await.map_err(Unanswered::Failed),
+        Ok(Some(wait)) => Err(Unanswered::NoPlace(wait)),
+        Err(Unavailable) => Err(Unanswered::NoPlace(QUEUE_AWAY)),
+    }
+}
+
+/// What an attempt counts as for the circuit: a place that is missing says nothing about Cognigy.
+fn outcome(result: Result<&Answer, &Unanswered>) -> Outcome {
+    match result {
+        Err(Unanswered::NoPlace(_)) => Outcome::Ignored,
+        result => Http.classify(result),
+    }
 }
 
 impl Work for Injections {

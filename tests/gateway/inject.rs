@@ -149,3 +149,36 @@ async fn cognigy_sees_no_more_requests_than_it_takes() {
     assert_eq!(gateway.job().await.1["nextNode"], "continue_dialog", "results go on");
     assert_eq!(gateway.metric(FAILURES, &[]).await, 0.0);
 }
+
+/// How many of Cognigy's places are taken.
+fn places(setup: &Setup) -> u32 {
+    let queue = rusqlite::Connection::open(setup.path("queue.db")).unwrap();
+    queue.query_row("SELECT count(*) FROM injected", [], |row| row.get(0)).unwrap()
+}
+
+#[tokio::test]
+async fn an_injection_that_its_circuit_rejects_takes_none_of_cognigys_places() {
+    let (_downstream, cognigy, setup) = start().await;
+    cognigy.next([Answer::status(500)]);
+    cognigy.always(Answer::hang());
+    let setup = setup
+        .set("BREAKER_CONSECUTIVE_FAILURES", "1")
+        .set("RETRY_MAX_ATTEMPTS", "1")
+        .set("BREAKER_OPEN_FOR", "2s")
+        .set("BREAKER_PROBES", "1")
+        .set("DOWNSTREAM_TIMEOUT", "1m");
+    let gateway = setup.start().await;
+    for n in 1..=5 {
+        gateway.enqueue(EVENT).await;
+        failed(&gateway, f64::from(n)).await;
+    }
+    assert_eq!((cognigy.calls(), places(&setup)), (1, 1), "while it is open");
+    pause(2100).await;
+    gateway.enqueue(EVENT).await;
+    cognigy.called(2).await;
+    for n in 6..=9 {
+        gateway.enqueue(EVENT).await;
+        failed(&gateway, f64::from(n)).await;
+    }
+    assert_eq!((cognigy.calls(), places(&setup)), (2, 2), "while its probe has not ended");
+}
