@@ -49,7 +49,7 @@ use crate::{
     queue::{Lane, Queue},
     routes::Gateway,
     settings::{BaseUrl, Settings, Stop, Switch},
-    shutdown::{Phase, Shutdown},
+    shutdown::{Phase, Shutdown, pause},
     worker::Worker,
 };
 
@@ -205,14 +205,15 @@ fn named(prefix: &str) -> impl Fn(ConfigError) -> String {
 }
 
 async fn upkeep(metrics: metrics::Page, queue: Queue) {
-    let mut ticks = tokio::time::interval(UPKEEP);
     loop {
-        ticks.tick().await;
         metrics.upkeep();
         // Where the queue is away, the next time is soon enough.
-        drop(queue.sweep().await);
+        let more = queue.sweep().await.unwrap_or(false);
         for lane in Lane::ALL {
             metrics::backlog(lane, queue.backlog(lane).await.ok());
+        }
+        if !more {
+            pause(UPKEEP).await;
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Instant};
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::support::{Answer, Downstream, Request, SECRET, Setup, eventually, millis_of, pause};
+use crate::support::{Answer, Downstream, PATIENCE, Request, SECRET, Setup, eventually, millis_of, pause};
 
 #[tokio::test]
 async fn a_locked_database_is_a_503_while_the_proxied_route_goes_on() {
@@ -150,4 +150,33 @@ async fn a_burst_of_webhooks_is_taken_whole() {
         assert_eq!(gateway.result(task).await.status(), 200);
     }
     assert_eq!(downstream.calls(), 200);
+}
+
+#[tokio::test]
+async fn results_that_have_expired_are_deleted_however_many_there_are() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let setup = Setup::new(downstream.url());
+    let mut gateway = setup.start().await;
+    gateway.signal("TERM").await;
+    gateway.exit(PATIENCE).await;
+    // What finishes within minutes on a fast machine.
+    let mut queue = Connection::open(setup.path("queue.db")).unwrap();
+    let transaction = queue.transaction().unwrap();
+    for n in 0..100_000 {
+        transaction
+            .prepare_cached(
+                "INSERT INTO jobs (id, lane, state, due, accepted, payload, status, result)
+                 VALUES (?, 'lookups', 'done', 0, 0, '', 200, '{}')",
+            )
+            .unwrap()
+            .execute([format!("{n:032x}")])
+            .unwrap();
+    }
+    transaction.commit().unwrap();
+    let _gateway = setup.start().await;
+    eventually("the last of them is gone", async || {
+        let left = queue.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, u32>(0)).unwrap();
+        (left == 0).then_some(())
+    })
+    .await;
 }

@@ -116,6 +116,9 @@ pub(crate) struct Unavailable;
 /// Whether a write under a lease was accepted: not when the lease was lost.
 pub(crate) type Held = bool;
 
+/// Whether there may be more to do.
+pub(crate) type More = bool;
+
 pub(crate) type Reply<'a, T> = Pin<Box<dyn Future<Output = Result<T, Unavailable>> + Send + 'a>>;
 
 /// What a backend does. All times are its own: gateways that share it share its clock.
@@ -140,8 +143,8 @@ pub(crate) trait Store: Send + Sync {
     fn backlog(&self, lane: Lane) -> Reply<'_, Backlog>;
     /// Whether jobs could be stored.
     fn ping(&self) -> Reply<'_, ()>;
-    /// Deletes results that have expired.
-    fn sweep(&self) -> Reply<'_, ()>;
+    /// Deletes results that have expired, or as many of them as may be without making others wait: then there may be more.
+    fn sweep(&self) -> Reply<'_, More>;
     /// Takes one of the [`INJECTIONS`] requests that all gateways together may send to Cognigy within [`INJECTION_SPAN`]; where
     /// none is left, says how long until one is.
     fn allow_injection(&self) -> Reply<'_, Option<Duration>>;

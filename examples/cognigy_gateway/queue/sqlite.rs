@@ -15,7 +15,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transac
 use tokio::sync::oneshot;
 
 use super::{
-    Backlog, Held, INJECTION_SPAN, INJECTIONS, Job, JobResult, LEASE, Lane, Lease, NewJob, Reply, Store, TaskId,
+    Backlog, Held, INJECTION_SPAN, INJECTIONS, Job, JobResult, LEASE, Lane, Lease, More, NewJob, Reply, Store, TaskId,
     TaskState, Unavailable,
 };
 use crate::trace::TraceContext;
@@ -227,7 +227,7 @@ impl Store for Sqlite {
         self.run(|_, _| Ok(()))
     }
 
-    fn sweep(&self) -> Reply<'_, ()> {
+    fn sweep(&self) -> Reply<'_, More> {
         self.run(sweep)
     }
 
@@ -345,8 +345,8 @@ fn backlog(connection: &Connection, now: i64, lane: Lane) -> rusqlite::Result<Ba
         })
 }
 
-fn sweep(connection: &Connection, now: i64) -> rusqlite::Result<()> {
-    connection
+fn sweep(connection: &Connection, now: i64) -> rusqlite::Result<More> {
+    let deleted = connection
         .prepare_cached(
             "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE state = 'done' AND due <= :now ORDER BY due LIMIT :count)",
         )?
@@ -355,7 +355,7 @@ fn sweep(connection: &Connection, now: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached("UPDATE jobs SET due = :now WHERE state != 'done' AND due > :now + :lease")?
         .execute(named_params! { ":now": now, ":lease": millis(LEASE) })?;
-    Ok(())
+    Ok(deleted == SWEEP as usize)
 }
 
 fn allow_injection(connection: &Connection, now: i64) -> rusqlite::Result<Option<Duration>> {
@@ -458,7 +458,18 @@ mod tests {
         let rows = || db.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0)).unwrap();
         sweep(&db, 59_999).unwrap();
         assert_eq!(rows(), 1);
-        sweep(&db, 60_000).unwrap();
+        assert!(!sweep(&db, 60_000).unwrap());
+        assert_eq!(rows(), 0);
+    }
+
+    #[test]
+    fn a_sweep_that_leaves_results_says_so() {
+        let db = database(SWEEP + 1);
+        db.execute_batch("UPDATE jobs SET state = 'done', due = 0").unwrap();
+        let rows = || db.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0)).unwrap();
+        assert!(sweep(&db, 0).unwrap());
+        assert_eq!(rows(), 1);
+        assert!(!sweep(&db, 0).unwrap());
         assert_eq!(rows(), 0);
     }
 

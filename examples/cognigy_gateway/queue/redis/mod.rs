@@ -25,7 +25,7 @@ use self::{
     scripts::{BACKLOG, DISCARD, DUE, EXTEND, FINISH, FORGET, RELEASE, TAKE},
 };
 use super::{
-    Backlog, Held, INJECTION_SPAN, INJECTIONS, Job, JobResult, LEASE, Lane, Lease, NewJob, Reply, Store, TaskId,
+    Backlog, Held, INJECTION_SPAN, INJECTIONS, Job, JobResult, LEASE, Lane, Lease, More, NewJob, Reply, Store, TaskId,
     TaskState,
 };
 use crate::trace::TraceContext;
@@ -229,14 +229,14 @@ impl Store for Redis {
         }))
     }
 
-    fn sweep(&self) -> Reply<'_, ()> {
+    fn sweep(&self) -> Reply<'_, More> {
         self.link.warn_again();
         // Redis itself deletes the results that have expired.
         Box::pin(self.link.run(move |mut redis| async move {
             for lane in Lane::ALL {
                 let _: () = FORGET.key(stream(lane)).arg(5 * millis(LEASE)).invoke_async(&mut redis).await?;
             }
-            Ok(())
+            Ok(false)
         }))
     }
 
