@@ -69,7 +69,7 @@ pub(crate) struct Settings {
     /// Where jobs and results live: sqlite://FILE, sqlite::memory: or redis://[[USER]:PASSWORD@]HOST[:PORT][/DATABASE]
     #[arg(long, env, hide_env_values = true, default_value = "sqlite://cognigy_gateway.db")]
     pub(crate) queue_url: QueueUrl,
-    /// Jobs that this gateway runs at once
+    /// Jobs that this gateway runs at once; with COGNIGY_INJECT_URL as many injections beside them
     #[arg(long, env, default_value = "64", value_parser = at_least_one())]
     pub(crate) queue_concurrency: u32,
     /// How long a job that the circuit rejects may wait, back in the queue, before it falls back
@@ -292,10 +292,11 @@ fn at_least_one() -> ValueParser {
     value_parser!(u32).range(1..).into()
 }
 
+/// Reads a rate, down to the least that the circuit counts.
 fn rate(text: &str) -> Result<f64, String> {
     match text.parse() {
-        Ok(rate) if rate > 0.0 && rate <= 1.0 => Ok(rate),
-        _ => Err("a rate is above 0 and at most 1".into()),
+        Ok(rate) if (1e-9..=1.0).contains(&rate) => Ok(rate),
+        _ => Err("a rate is at least 0.000000001 and at most 1".into()),
     }
 }
 
@@ -458,7 +459,8 @@ mod tests {
     #[test]
     fn rates_are_above_zero_and_at_most_one() {
         assert_eq!(rate("1"), Ok(1.0));
-        for text in ["0", "1.01", "-0.5", "NaN", "inf", "half", ""] {
+        assert_eq!(rate("0.000000001"), Ok(1e-9));
+        for text in ["0", "0.0000000009", "1.01", "-0.5", "NaN", "inf", "half", ""] {
             assert!(rate(text).is_err(), "{text}");
         }
     }

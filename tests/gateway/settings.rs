@@ -349,3 +349,16 @@ async fn the_help_lists_every_setting_with_its_default() {
         assert!(default.is_empty() || flat.contains(&format!("default: {default}")), "{name}: {flat}");
     }
 }
+
+#[tokio::test]
+async fn a_rate_that_is_too_small_to_be_counted_is_refused_by_its_name() {
+    let setup = || Setup::new("http://127.0.0.1:9");
+    all_refused(vec![
+        ("errors", setup().set("BREAKER_ERROR_RATE", "0.0000000001"), "BREAKER_ERROR_RATE"),
+        ("slow calls", setup().set("BREAKER_SLOW_RATE", "0.0000000001"), "BREAKER_SLOW_RATE"),
+    ])
+    .await;
+    let gateway =
+        setup().set("BREAKER_ERROR_RATE", "0.000000001").set("BREAKER_SLOW_RATE", "0.000000001").start().await;
+    assert_eq!(gateway.get("/health").await.status(), 200);
+}
