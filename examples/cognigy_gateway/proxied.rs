@@ -23,7 +23,7 @@ use crate::{
     downstream::{CallError, Failed},
     exchange::Answer,
     queue::TaskId,
-    routes::{Gateway, answer, raw},
+    routes::{Gateway, answer, no_event, raw},
     telemetry::SPANS,
     trace::TraceContext,
 };
@@ -33,10 +33,7 @@ pub(crate) fn forward(gateway: &Gateway, request: Request<VerifiedBody>) -> impl
     let body = request.into_body().into_bytes();
     // What is no event goes on all the same, as long as it is JSON.
     let event = match DialogEvent::parse(&body) {
-        Err(Invalid::Json) => {
-            let refusal = answer(StatusCode::BAD_REQUEST, &json!({ "error": Invalid::Json.as_str() }));
-            return Either::Left(ready(refusal));
-        }
+        Err(Invalid::Json) => return Either::Left(ready(no_event(&Invalid::Json))),
         event => event.ok(),
     };
     let span = info_span!(

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     dialog::DialogEvent,
     queue::{Lane, NewJob, TaskId, Unavailable},
-    routes::{Gateway, answer, queue_unavailable},
+    routes::{Gateway, answer, no_event, queue_unavailable},
     trace::TraceContext,
 };
 
@@ -18,7 +18,7 @@ pub(crate) async fn accept(gateway: Arc<Gateway>, request: Request<VerifiedBody>
     let trace = request.extensions().get::<TraceContext>().cloned().unwrap_or_default();
     let body = request.into_body().into_bytes();
     if let Err(invalid) = DialogEvent::parse(&body) {
-        return answer(StatusCode::BAD_REQUEST, &json!({ "error": invalid.as_str() }));
+        return no_event(&invalid);
     }
     let id = TaskId::random();
     let payload = String::from_utf8_lossy(&body).into_owned();

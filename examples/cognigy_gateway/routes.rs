@@ -21,6 +21,7 @@ use tracing::{Instrument, Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
+    dialog::Invalid,
     downstream::{Calls, Downstream},
     health,
     metrics::{self, PROXIED, QUEUED, STATUS, count},
@@ -94,6 +95,12 @@ fn refuse(refusal: &Refusal) -> Response {
     };
     fail(&Span::current(), error, format!("the webhook was refused: {refusal}"));
     answer(refusal.status(), &json!({ "error": error }))
+}
+
+/// The answer to a webhook that was let through and is no event. The log holds nothing of its body.
+pub(crate) fn no_event(invalid: &Invalid) -> Response {
+    tracing::warn!(reason = invalid.as_str(), "a webhook was refused");
+    answer(StatusCode::BAD_REQUEST, &json!({ "error": invalid.as_str() }))
 }
 
 /// A JSON answer.

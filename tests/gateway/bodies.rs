@@ -10,8 +10,8 @@ use tokio::{
 };
 
 use crate::support::{
-    Answer, Downstream, Gateway, Message, PATIENCE, Request, SECRET, Setup, millis_of, pause, proxied, read_message,
-    sign,
+    Answer, Downstream, Gateway, Message, PATIENCE, Request, SECRET, Setup, eventually, millis_of, pause, proxied,
+    read_message, sign,
 };
 
 const BODY: &str = r#"{"conversationId":"c-1"}"#;
@@ -312,4 +312,19 @@ async fn the_type_of_the_body_is_not_judged() {
         let queued = Request::queued(BODY).signed(SECRET).header("Content-Type", content_type);
         assert_eq!(gateway.send(queued).await.status(), 200);
     }
+}
+
+#[tokio::test]
+async fn a_signed_body_that_is_no_event_leaves_a_line_in_the_log_and_nothing_of_itself() {
+    let (_downstream, gateway) = start(&[]).await;
+    let cases = [
+        (Request::queued("private-1").signed(SECRET), r#"reason="invalid_json""#, 1),
+        (Request::queued(r#"{"private-2":1}"#).signed(SECRET), r#"reason="missing_conversation_id""#, 1),
+        (proxied("private-3"), r#"reason="invalid_json""#, 2),
+    ];
+    for (request, reason, lines) in cases {
+        assert_eq!(gateway.send(request).await.status(), 400);
+        eventually(reason, async || (gateway.stderr().matches(reason).count() == lines).then_some(())).await;
+    }
+    assert!(!gateway.stderr().contains("private"), "{}", gateway.stderr());
 }

@@ -5,7 +5,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::{Answer, Downstream, Gateway, Setup, eventually};
+use crate::support::{Answer, Downstream, Gateway, SECRET, Setup, eventually};
 
 /// The commands on stdout, with their continued lines.
 fn commands(stdout: &str) -> Vec<String> {
@@ -87,4 +87,24 @@ async fn with_a_secret_of_ones_own_nothing_more_is_printed() {
     assert_eq!(gateway.get("/health").await.status(), 200);
     assert_eq!(gateway.stdout(), format!("listening on http://{}\n", gateway.address));
     assert_eq!(downstream.calls(), 0);
+}
+
+#[tokio::test]
+async fn the_readme_says_how_to_sign_a_body_of_ones_own() {
+    let readme = include_str!("../../examples/cognigy_gateway/README.md");
+    let mut blocks = readme.split("```sh\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let signing = blocks.find(|block| block.contains("openssl")).expect("commands that sign");
+    let openssl = Command::new("openssl").arg("version").stdout(Stdio::null()).stderr(Stdio::null()).status().await;
+    if !has_curl().await || openssl.is_err() {
+        eprintln!("skipped: there is no curl or no openssl");
+        return;
+    }
+    let downstream = Downstream::start(Answer::ok()).await;
+    let gateway = Setup::new(downstream.url()).start().await;
+    let signing = signing.replace("127.0.0.1:8000", &gateway.address.to_string());
+    assert!(signing.contains(&gateway.address.to_string()), "{signing}");
+    let answer = shell(&format!("COGNIGY_WEBHOOK_SECRET='{SECRET}'\n{signing}")).await;
+    assert_eq!(answer["status"], "accepted", "{answer}");
+    let result = gateway.result(answer["taskId"].as_str().unwrap()).await;
+    assert_eq!(result.json()["nextNode"], "continue_dialog");
 }
