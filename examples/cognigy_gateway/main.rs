@@ -33,13 +33,18 @@ mod tls;
 mod trace;
 mod worker;
 
-use std::{io::Write, process::ExitCode, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
 
 use portcullis::{
     ConfigError,
     signature::{Scheme, Secret, SignatureLayer},
 };
-use tokio::{join, net::TcpListener, time::timeout};
+use tokio::{join, net::TcpListener, runtime, time::timeout};
 
 use crate::{
     dashboard::Origin,
@@ -65,9 +70,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let stopped = match Settings::read() {
-        Ok(settings) => run(settings),
+        Ok(settings) => on_runtime(run(settings)).unwrap_or_else(|error| Err(format!("no runtime: {error}"))),
         Err(Stop::Help(text)) => {
-            let _ = std::io::stdout().write_all(text.as_bytes());
+            let _ = io::stdout().write_all(text.as_bytes());
             return ExitCode::SUCCESS;
         }
         Err(Stop::Invalid(line)) => Err(line),
@@ -81,8 +86,16 @@ fn main() -> ExitCode {
     }
 }
 
+/// Runs a future to its end, and waits for nothing else: the system may look for a name for longer than a shutdown may take, on a
+/// thread that cannot be broken off.
+fn on_runtime<T>(future: impl Future<Output = T>) -> io::Result<T> {
+    let runtime = runtime::Builder::new_multi_thread().enable_all().build()?;
+    let output = runtime.block_on(future);
+    runtime.shutdown_background();
+    Ok(output)
+}
+
 /// Starts the gateway and runs it to its end, or says on one line why it cannot start.
-#[tokio::main]
 async fn run(settings: Settings) -> Result<(), String> {
     // A connection is a file, and a machine's default is often 1,024 of them. Where more are not allowed, it stays at that.
     drop(rlimit::increase_nofile_limit(u64::MAX));
@@ -94,7 +107,6 @@ async fn run(settings: Settings) -> Result<(), String> {
     let queue = Queue::open(&settings.queue_url, settings.result_ttl).map_err(|error| format!("QUEUE_URL: {error}"))?;
     let circuit = downstream::circuit("downstream", &settings).map_err(named("BREAKER_"))?;
     let (secret, generated) = secret(&settings);
-    let signature = signature(&settings, &secret).map_err(named("COGNIGY_WEBHOOK_SECRET"))?;
     let metrics = metrics::Page::install()?;
 
     let (phase, shutdown) = Shutdown::new();
@@ -119,6 +131,9 @@ async fn run(settings: Settings) -> Result<(), String> {
     let spans = telemetry::provider(&settings, http.clone())
         .map_err(|error| format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}"))?;
     logging::init(&settings, spans.as_ref())?;
+    settings.warn();
+    // What is weak about a secret is told when it is read.
+    let signature = signature(&settings, &secret).map_err(named("COGNIGY_WEBHOOK_SECRET"))?;
 
     let settings = Arc::new(settings);
     let places = settings.queue_concurrency;
@@ -190,11 +205,11 @@ fn secret(settings: &Settings) -> (String, bool) {
 }
 
 fn signature(settings: &Settings, secret: &str) -> Result<SignatureLayer, ConfigError> {
-    let layer = SignatureLayer::new(Scheme::cognigy(), Secret::new(secret)?)
+    let layer = SignatureLayer::new(Scheme::cognigy(), Secret::new(secret)?.label("COGNIGY_WEBHOOK_SECRET"))
         .max_body_bytes(settings.max_body_bytes.get())
         .body_timeout(settings.body_timeout);
     Ok(match &settings.cognigy_webhook_secret_previous {
-        Some(previous) => layer.also_accept(Secret::new(previous.expose())?),
+        Some(previous) => layer.also_accept(Secret::new(previous.expose())?.label("COGNIGY_WEBHOOK_SECRET_PREVIOUS")),
         None => layer,
     })
 }
@@ -215,5 +230,30 @@ async fn upkeep(metrics: metrics::Page, queue: Queue) {
         if !more {
             pause(UPKEEP).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc::channel, thread};
+
+    use super::*;
+
+    #[test]
+    fn a_thread_that_cannot_be_broken_off_holds_nothing_up() {
+        let ((release, held), (ended, end)) = (channel::<()>(), channel());
+        thread::spawn(move || {
+            let run = async {
+                let (begun, begins) = tokio::sync::oneshot::channel();
+                tokio::task::spawn_blocking(move || {
+                    begun.send(()).unwrap();
+                    held.recv()
+                });
+                begins.await
+            };
+            ended.send(on_runtime(run).unwrap())
+        });
+        assert_eq!(end.recv_timeout(Duration::from_secs(20)), Ok(Ok(())));
+        drop(release);
     }
 }

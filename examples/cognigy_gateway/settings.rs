@@ -270,6 +270,15 @@ impl Settings {
         self.otel_service_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("cognigy-gateway")
     }
 
+    /// What is no error, and yet hardly what somebody wants.
+    pub(crate) fn warn(&self) {
+        if self.breaker_slow_call > self.downstream_timeout {
+            tracing::warn!(
+                "BREAKER_SLOW_CALL is longer than DOWNSTREAM_TIMEOUT, which cuts each call before: no call can be slow"
+            );
+        }
+    }
+
     /// Successes that close a half-open circuit.
     pub(crate) fn probe_successes(&self) -> u32 {
         self.breaker_probe_successes.unwrap_or(self.breaker_probes)

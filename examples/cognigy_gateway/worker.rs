@@ -11,7 +11,7 @@ use tokio::{
 use tracing::{Instrument, info_span};
 
 use crate::{
-    queue::{Job, JobResult, LEASE, Lane, Lease, NewJob, Queue, Unavailable},
+    queue::{Backlog, Job, JobResult, LEASE, Lane, Lease, NewJob, Queue, Unavailable},
     shutdown::{Phase, Shutdown, pause},
 };
 
@@ -70,6 +70,10 @@ impl<W: Work> Worker<W> {
         let worker = Arc::new(self);
         let places = usize::try_from(worker.places).unwrap_or(usize::MAX);
         let mut shutdown = worker.shutdown.clone();
+        select! {
+            () = worker.tell_found() => {}
+            () = shutdown.reached(Phase::Draining) => return,
+        }
         let mut jobs = JoinSet::new();
         let mut poll = interval(POLL);
         poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -94,6 +98,20 @@ impl<W: Work> Worker<W> {
             }
         }
         while jobs.join_next().await.is_some() {}
+    }
+
+    /// Says what is left from before, as soon as the queue can be asked.
+    async fn tell_found(&self) {
+        loop {
+            match self.queue.backlog(W::LANE).await {
+                Ok(Backlog { jobs: 0, .. }) => return,
+                Ok(Backlog { jobs, .. }) => {
+                    tracing::info!(lane = W::LANE.as_str(), jobs, "jobs were in the queue at the start");
+                    return;
+                }
+                Err(Unavailable) => pause(BACK_OFF).await,
+            }
+        }
     }
 
     /// One run of a job: to its end, until its lease is lost, or until the shutdown breaks it off.

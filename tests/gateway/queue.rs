@@ -180,3 +180,23 @@ async fn results_that_have_expired_are_deleted_however_many_there_are() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_start_says_how_many_jobs_it_found() {
+    let downstream = Downstream::start(Answer::hang()).await;
+    let setup = Setup::new(downstream.url()).set("QUEUE_CONCURRENCY", "1").set("SHUTDOWN_TIMEOUT", "0s");
+    let mut gateway = setup.start().await;
+    for _ in 0..3 {
+        gateway.enqueue(r#"{"conversationId":"c-1"}"#).await;
+    }
+    downstream.called(1).await;
+    gateway.signal("TERM").await;
+    gateway.exit(PATIENCE).await;
+    assert!(!gateway.stderr().contains(FOUND), "nothing was there: {}", gateway.stderr());
+    let gateway = setup.start().await;
+    eventually("the jobs are told of", async || gateway.stderr().contains(FOUND).then_some(())).await;
+    let told: Vec<_> = gateway.stderr().lines().filter(|line| line.contains(FOUND)).map(str::to_owned).collect();
+    assert!(told.len() == 1 && told[0].contains(r#"lane="lookups""#) && told[0].contains("jobs=3"), "{told:?}");
+}
+
+const FOUND: &str = "jobs were in the queue at the start";

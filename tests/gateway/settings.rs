@@ -362,3 +362,31 @@ async fn a_rate_that_is_too_small_to_be_counted_is_refused_by_its_name() {
         setup().set("BREAKER_ERROR_RATE", "0.000000001").set("BREAKER_SLOW_RATE", "0.000000001").start().await;
     assert_eq!(gateway.get("/health").await.status(), 200);
 }
+
+#[tokio::test]
+async fn a_secret_that_can_be_guessed_is_warned_of() {
+    let weak = "shorter than 16 bytes";
+    let setup = || Setup::new("http://127.0.0.1:9");
+    let gateway = setup().set("COGNIGY_WEBHOOK_SECRET", "too-short").start().await;
+    eventually("the warning", async || gateway.stderr().contains(weak).then_some(())).await;
+    let gateway = setup().set("COGNIGY_WEBHOOK_SECRET_PREVIOUS", "too-short").start().await;
+    eventually("the warning of the other", async || gateway.stderr().contains(weak).then_some(())).await;
+    assert!(!gateway.stderr().contains("too-short"), "{}", gateway.stderr());
+    let mut gateway = setup().start().await;
+    gateway.signal("TERM").await;
+    gateway.exit(crate::support::PATIENCE).await;
+    assert!(!gateway.stderr().contains(weak), "{}", gateway.stderr());
+}
+
+#[tokio::test]
+async fn a_limit_of_slow_calls_that_no_call_can_reach_is_warned_of() {
+    let told = "no call can be slow";
+    let setup = || Setup::new("http://127.0.0.1:9").set("DOWNSTREAM_TIMEOUT", "1s");
+    let gateway = setup().set("BREAKER_SLOW_CALL", "1001ms").start().await;
+    eventually("the warning", async || gateway.stderr().contains(told).then_some(())).await;
+    assert!(gateway.stderr().contains("BREAKER_SLOW_CALL"), "{}", gateway.stderr());
+    let mut gateway = setup().set("BREAKER_SLOW_CALL", "1s").start().await;
+    gateway.signal("TERM").await;
+    gateway.exit(crate::support::PATIENCE).await;
+    assert!(!gateway.stderr().contains(told), "{}", gateway.stderr());
+}
