@@ -7,7 +7,6 @@
 mod dashboard;
 mod dialog;
 mod downstream;
-mod duration;
 mod exchange;
 mod greeting;
 mod health;
@@ -22,7 +21,6 @@ mod proxied;
 mod queue;
 mod queued;
 mod routes;
-mod secret_files;
 mod server;
 mod settings;
 mod shutdown;

@@ -12,14 +12,14 @@ use std::{
 
 use clap::{ArgMatches, Args, parser::ValueSource};
 
-use crate::settings::{Hidden, Settings, endpoint};
+use super::{Hidden, Settings, endpoint};
 
 /// No secret is longer.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// Where the secrets are that are not in settings themselves.
 #[derive(Debug, Default, Args)]
-pub(crate) struct SecretFiles {
+pub(super) struct SecretFiles {
     /// File that holds COGNIGY_WEBHOOK_SECRET
     #[arg(long, env)]
     cognigy_webhook_secret_file: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub(crate) struct SecretFiles {
 }
 
 /// Puts what the files hold into the settings, or says on one line which of them is wrong.
-pub(crate) fn read(settings: &mut Settings, matches: &ArgMatches) -> Result<(), String> {
+pub(super) fn read(settings: &mut Settings, matches: &ArgMatches) -> Result<(), String> {
     let files = std::mem::take(&mut settings.secret_files);
     let read = |name: &'static str, file| Named { name, file, matches };
     let secret = read("COGNIGY_WEBHOOK_SECRET", files.cognigy_webhook_secret_file);

@@ -6,7 +6,7 @@ use std::time::Duration;
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
 
 /// Reads a duration, zero included.
-pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+pub(super) fn parse(text: &str) -> Result<Duration, String> {
     const HOW: &str = "a duration is written like 500ms, 10s or 1m30s, with a unit";
     let (mut rest, mut millis, mut units) = (text, 0_u64, UNITS.iter());
     while !rest.is_empty() {
@@ -23,7 +23,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
 }
 
 /// Reads a duration where zero makes no sense.
-pub(crate) fn positive(text: &str) -> Result<Duration, String> {
+pub(super) fn positive(text: &str) -> Result<Duration, String> {
     match parse(text)? {
         Duration::ZERO => Err("must be longer than zero".into()),
         duration => Ok(duration),

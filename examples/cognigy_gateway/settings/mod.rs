@@ -1,19 +1,27 @@
 //! Settings: each is a flag and an environment variable, and a bad one ends the start with one line that names it.
 
-use std::{env, error::Error as _, ffi::OsStr, fmt, num::NonZeroUsize, path::PathBuf, str::FromStr, time::Duration};
+mod check;
+mod duration;
+mod files;
+mod urls;
+mod values;
 
-use clap::{
-    Arg, CommandFactory, FromArgMatches, Parser, ValueEnum, builder::ValueParser, error::ContextKind,
-    error::ContextValue, error::ErrorKind, value_parser,
-};
+use std::{env, error::Error as _, ffi::OsStr, num::NonZeroUsize, path::PathBuf, time::Duration};
+
+use clap::{Arg, CommandFactory, FromArgMatches, Parser, error::ContextKind, error::ContextValue, error::ErrorKind};
 use http::Uri;
-use tracing_subscriber::EnvFilter;
 
-use crate::{
+use self::{
     duration::{parse as span, positive},
-    queue::QueueUrl,
-    secret_files::{self, SecretFiles},
+    files::SecretFiles,
+    urls::{collector, endpoint},
+    values::{at_least_one, log_filter, rate},
 };
+pub(crate) use self::{
+    urls::{BaseUrl, TokenUrl},
+    values::{Hidden, LogFormat, Switch},
+};
+use crate::queue::QueueUrl;
 
 /// A gateway between NICE Cognigy's webhooks and a REST API that may be slow, rate limited or down.
 #[derive(Debug, Parser)]
@@ -173,7 +181,7 @@ pub(crate) struct Settings {
     pub(crate) rust_log: String,
 
     #[command(flatten)]
-    pub(crate) secret_files: SecretFiles,
+    secret_files: SecretFiles,
 }
 
 /// What ended the reading of settings.
@@ -201,54 +209,9 @@ impl Settings {
         };
         let matches = command.try_get_matches().map_err(stop)?;
         let mut settings = Self::from_arg_matches(&matches).map_err(stop)?;
-        secret_files::read(&mut settings, &matches).map_err(Stop::Invalid)?;
+        files::read(&mut settings, &matches).map_err(Stop::Invalid)?;
         settings.check().map_err(Stop::Invalid)?;
         Ok(settings)
-    }
-
-    /// What no single value shows.
-    fn check(&self) -> Result<(), String> {
-        let secrets = [
-            ("COGNIGY_WEBHOOK_SECRET", &self.cognigy_webhook_secret),
-            ("COGNIGY_WEBHOOK_SECRET_PREVIOUS", &self.cognigy_webhook_secret_previous),
-            ("DOWNSTREAM_BEARER_TOKEN", &self.downstream_bearer_token),
-        ];
-        if let Some((name, _)) =
-            secrets.iter().find(|(_, secret)| secret.as_ref().is_some_and(|s| s.expose().is_empty()))
-        {
-            return Err(format!("{name}: is set, but empty"));
-        }
-        if self.downstream_bearer_token.as_ref().is_some_and(|token| token.bearer().is_none()) {
-            return Err("DOWNSTREAM_BEARER_TOKEN: holds what no HTTP header can".into());
-        }
-        if self.downstream_ca_file.is_some() && !self.downstream_url.as_ref().is_some_and(BaseUrl::is_https) {
-            return Err("DOWNSTREAM_CA_FILE: makes no sense unless DOWNSTREAM_URL begins with https://".into());
-        }
-        self.check_oauth()?;
-        if self.probe_successes() > self.breaker_probes {
-            return Err("BREAKER_PROBE_SUCCESSES: more than BREAKER_PROBES can never be reached".into());
-        }
-        Ok(())
-    }
-
-    /// All of the client or nothing of it.
-    fn check_oauth(&self) -> Result<(), String> {
-        let secret = self.oauth_client_secret.as_ref().map(Hidden::expose);
-        let settings = [
-            ("OAUTH_TOKEN_URL", self.oauth_token_url.as_ref().map(|_| "a URL"), true),
-            ("OAUTH_CLIENT_ID", self.oauth_client_id.as_deref(), true),
-            ("OAUTH_CLIENT_SECRET", secret, true),
-            ("OAUTH_SCOPE", self.oauth_scope.as_deref(), false),
-        ];
-        if let Some((name, ..)) = settings.iter().find(|(_, value, _)| value.is_some_and(str::is_empty)) {
-            return Err(format!("{name}: is set, but empty"));
-        }
-        let given = settings.iter().find(|(_, value, _)| value.is_some());
-        let missing = settings.iter().find(|(_, value, needed)| *needed && value.is_none());
-        match (given, missing) {
-            (Some((given, ..)), Some((missing, ..))) => Err(format!("{missing}: is needed, since {given} is set")),
-            _ => Ok(()),
-        }
     }
 
     /// The OAuth client: where it gets tokens, its id and its secret.
@@ -270,15 +233,6 @@ impl Settings {
         self.otel_service_name.as_deref().filter(|name| !name.is_empty()).unwrap_or("cognigy-gateway")
     }
 
-    /// What is no error, and yet hardly what somebody wants.
-    pub(crate) fn warn(&self) {
-        if self.breaker_slow_call > self.downstream_timeout {
-            tracing::warn!(
-                "BREAKER_SLOW_CALL is longer than DOWNSTREAM_TIMEOUT, which cuts each call before: no call can be slow"
-            );
-        }
-    }
-
     /// Successes that close a half-open circuit.
     pub(crate) fn probe_successes(&self) -> u32 {
         self.breaker_probe_successes.unwrap_or(self.breaker_probes)
@@ -297,149 +251,6 @@ fn one_line(error: &clap::Error) -> String {
     paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn at_least_one() -> ValueParser {
-    value_parser!(u32).range(1..).into()
-}
-
-/// Reads a rate, down to the least that the circuit counts.
-fn rate(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(rate) if (1e-9..=1.0).contains(&rate) => Ok(rate),
-        _ => Err("a rate is at least 0.000000001 and at most 1".into()),
-    }
-}
-
-/// Reads an absolute URL, which may hold a token: an error does not repeat it.
-pub(crate) fn endpoint(text: &str) -> Result<Uri, String> {
-    let bad = "must be a URL that begins with http:// or https://, without credentials before its host";
-    http_url(text, bad, bad)
-}
-
-/// Reads an `http` or `https` URL with a host and no credentials before it, or says what it is not.
-fn http_url(text: &str, not_http: &str, with_credentials: &str) -> Result<Uri, String> {
-    let uri: Uri = text.parse().map_err(|error| format!("no URL: {error}"))?;
-    match (uri.scheme_str(), uri.authority()) {
-        (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => Err(with_credentials.into()),
-        (Some("http" | "https"), Some(_)) => Ok(uri),
-        _ => Err(not_http.into()),
-    }
-}
-
-/// Reads the base URL of a collector; the specification takes an empty one as none.
-fn collector(text: &str) -> Result<String, String> {
-    match endpoint(text) {
-        Ok(uri) if uri.query().is_some() => Err("a base URL has no query".into()),
-        Err(error) if !text.is_empty() => Err(error),
-        _ => Ok(text.to_owned()),
-    }
-}
-
-fn log_filter(text: &str) -> Result<String, String> {
-    EnvFilter::try_new(text).map(|_| text.to_owned()).map_err(|error| error.to_string().replace('\n', " "))
-}
-
-/// Whether something is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Switch {
-    On,
-    Off,
-}
-
-/// How logs are written.
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// One object a line.
-    Json,
-}
-
-/// A secret or a token: nothing prints it.
-#[derive(Clone)]
-pub(crate) struct Hidden(String);
-
-impl Hidden {
-    pub(crate) fn expose(&self) -> &str {
-        &self.0
-    }
-
-    /// The value of an `Authorization` header, if it can be one.
-    pub(crate) fn bearer(&self) -> Option<http::HeaderValue> {
-        let mut value = http::HeaderValue::from_str(&format!("Bearer {}", self.0)).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
-}
-
-impl FromStr for Hidden {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for Hidden {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("(hidden)")
-    }
-}
-
-/// An `http` or `https` URL that paths are appended to.
-#[derive(Clone, Debug)]
-pub(crate) struct BaseUrl(String);
-
-impl BaseUrl {
-    fn is_https(&self) -> bool {
-        self.0.starts_with("https:")
-    }
-
-    /// The URL of `path`, which begins with a slash and holds nothing that has to be escaped.
-    pub(crate) fn join(&self, path: &str) -> Uri {
-        format!("{}{path}", self.0).parse().expect("a base URL and a plain path make a URL")
-    }
-}
-
-impl FromStr for BaseUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let uri = http_url(
-            text,
-            "a base URL begins with http:// or https://",
-            "credentials belong into DOWNSTREAM_BEARER_TOKEN, not into the URL",
-        )?;
-        if uri.query().is_some() {
-            return Err("a base URL has no query".into());
-        }
-        // There is no fragment: http's type drops it.
-        Ok(Self(uri.to_string().trim_end_matches('/').to_owned()))
-    }
-}
-
-/// The `http` or `https` URL of a token server, with its path and its query.
-#[derive(Clone, Debug)]
-pub(crate) struct TokenUrl(Uri);
-
-impl TokenUrl {
-    pub(crate) fn uri(&self) -> Uri {
-        self.0.clone()
-    }
-}
-
-impl FromStr for TokenUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        http_url(
-            text,
-            "the URL of a token server begins with http:// or https://",
-            "credentials belong into OAUTH_CLIENT_ID and OAUTH_CLIENT_SECRET, not into the URL",
-        )
-        .map(Self)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -447,30 +258,5 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Settings::command().debug_assert();
-    }
-
-    #[test]
-    fn a_base_url_keeps_its_path() {
-        let join = |base: &str| base.parse::<BaseUrl>().unwrap().join("/v2/health").to_string();
-        assert_eq!(join("http://api.example"), "http://api.example/v2/health");
-        assert_eq!(join("https://api.example:8443/crm/"), "https://api.example:8443/crm/v2/health");
-    }
-
-    #[test]
-    fn what_is_no_base_url_is_refused() {
-        for text in
-            ["", "api.example", "/path", "ftp://api.example", "http://", "http://user:pw@api.example", "http://a/?q=1"]
-        {
-            assert!(text.parse::<BaseUrl>().is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn rates_are_above_zero_and_at_most_one() {
-        assert_eq!(rate("1"), Ok(1.0));
-        assert_eq!(rate("0.000000001"), Ok(1e-9));
-        for text in ["0", "0.0000000009", "1.01", "-0.5", "NaN", "inf", "half", ""] {
-            assert!(rate(text).is_err(), "{text}");
-        }
     }
 }
