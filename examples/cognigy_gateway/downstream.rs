@@ -5,35 +5,30 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::FutureExt;
-use http::{HeaderValue, StatusCode, Uri, header};
+use http::{HeaderValue, Uri, header};
 use http_body_util::Full;
 use portcullis::{
     BoxError, ConfigError,
-    bearer::{BearerError, Repeated},
-    breaker::{BreakerError, Circuit, CircuitBreakerLayer, HalfOpen},
+    bearer::BearerError,
+    breaker::{BreakerError, Circuit, CircuitBreakerLayer},
     outcome::{AsRejection, Classify, Http, Outcome},
-    retry::{Attempt, Backoff, Cause, Jitter, RetryError, RetryLayer, RetryPolicy, RetryPolicyBuilder},
-    time::{Clock, Tick},
+    retry::{RetryError, RetryLayer},
 };
 use tower::{
     Layer, Service, ServiceBuilder, ServiceExt,
     layer::layer_fn,
     service_fn,
-    timeout::error::Elapsed,
     util::{BoxCloneSyncService, Either},
 };
-use tracing::{Instrument, Span, info_span};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
-    dashboard::{Ending, Origin, Recent},
-    exchange::{Answer, Client, IDEMPOTENCY_KEY, Request, causes, exchange},
-    metrics,
+    attempt::attempt,
+    exchange::{Answer, Client, IDEMPOTENCY_KEY, Request, exchange},
     oauth::{self, Tokens},
+    policies::retries,
+    recent::{Origin, Recent},
     settings::{BaseUrl, Hidden, Settings},
     shutdown::pause,
-    telemetry::{SPANS, Shown, fail},
     trace::TraceContext,
 };
 
@@ -74,48 +69,6 @@ fn outcome(result: Result<&Answer, &CallError>) -> Outcome {
         Err(CallError::NoToken) => Outcome::Ignored,
         result => Http.classify(result),
     }
-}
-
-/// A circuit as the settings have it. Both routes share one, since they share one downstream.
-pub(crate) fn circuit(name: &'static str, settings: &Settings) -> Result<Circuit, ConfigError> {
-    let mut circuit = Circuit::builder(name)
-        // The wait is told in whole seconds, rounded up: with what a coarse clock may lag it would be a second too long.
-        .clock(Clock::precise())
-        .failure_rate(settings.breaker_error_rate)
-        .slow_call(settings.breaker_slow_call)
-        .slow_call_rate(settings.breaker_slow_rate)
-        .minimum_calls(settings.breaker_min_calls.into())
-        .window(settings.breaker_window)
-        .open_for(settings.breaker_open_for)
-        .half_open(
-            HalfOpen::permits(settings.breaker_probes)
-                .successes(settings.probe_successes())
-                .timeout(settings.breaker_half_open_timeout),
-        );
-    // Each of these is off at zero.
-    if settings.breaker_consecutive_failures > 0 {
-        circuit = circuit.consecutive_failures(settings.breaker_consecutive_failures);
-    }
-    if settings.breaker_failures > 0 {
-        circuit = circuit.failures(settings.breaker_failures.into());
-    }
-    if !settings.breaker_mean_latency.is_zero() {
-        circuit = circuit.mean_latency(settings.breaker_mean_latency);
-    }
-    // There are two at most, for as long as the gateway runs.
-    circuit.build().map(Circuit::leak)
-}
-
-/// Retries as the settings have them.
-pub(crate) fn retries(settings: &Settings) -> RetryPolicyBuilder<Http, Http> {
-    RetryPolicy::http()
-        .max_attempts(settings.retry_max_attempts)
-        .backoff(
-            Backoff::exponential(settings.retry_base_delay, settings.retry_max_delay)
-                .jitter(Jitter::Additive(settings.retry_jitter)),
-        )
-        .retry_after_max(settings.retry_after_max)
-        .hint_jitter(0.1)
 }
 
 /// Where the downstream is, and what it takes to call it.
@@ -247,104 +200,5 @@ fn bearer(token: Option<HeaderValue>) -> impl Fn(Request) -> Request + Clone {
             request.headers_mut().insert(header::AUTHORIZATION, token.clone());
         }
         request
-    }
-}
-
-/// One attempt, with its span and its metrics.
-///
-/// No `async` block, which would hold the request beside the call that it went into.
-fn attempt<S>(
-    inner: S,
-    mut request: Request,
-    origin: Origin,
-    recent: Arc<Recent>,
-) -> impl Future<Output = Result<Answer, CallError>> + use<S>
-where
-    S: Service<Request, Response = Answer, Error = BoxError>,
-{
-    let (number, previous) =
-        request.extensions().get::<Attempt>().map_or((0, None), |attempt| (attempt.number(), attempt.previous()));
-    // A repeat after a 401 is of the same attempt.
-    if let Some(cause) = previous.filter(|_| request.extensions().get::<Repeated>().is_none()) {
-        metrics::retried(match cause {
-            Cause::Status(status) => Some(status),
-            _ => None,
-        });
-    }
-    let span = info_span!(
-        target: SPANS,
-        "downstream_api_call",
-        otel.kind = "client",
-        retry.attempt = i64::from(number),
-    );
-    span.set_attribute("http.request.method", Shown(request.method()));
-    span.set_attribute("url.full", Shown(request.uri()));
-    if let Some(trace) = TraceContext::within(&span) {
-        trace.put(request.headers_mut());
-    }
-    let clock = Clock::precise();
-    let ending = Ending::CutOff;
-    let running = Running { span: span.clone(), began: clock.now(), clock, origin, number, ending, recent };
-    inner.oneshot(request).instrument(span).map(|result| running.end(result))
-}
-
-/// An attempt that runs: however it ends, its duration counts, and being cut off is a failure.
-struct Running {
-    span: Span,
-    clock: Clock,
-    began: Tick,
-    origin: Origin,
-    number: u32,
-    /// How it ends if nothing else is said.
-    ending: Ending,
-    recent: Arc<Recent>,
-}
-
-impl Running {
-    fn end(mut self, result: Result<Answer, BoxError>) -> Result<Answer, CallError> {
-        let result = self.span.in_scope(|| judge(&self.span, result));
-        self.ending = match &result {
-            Ok(answer) => Ending::Status(answer.status()),
-            Err(CallError::Timeout) => Ending::Timeout,
-            Err(_) => Ending::Unreachable,
-        };
-        result
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let took = self.clock.now().since(self.began);
-        metrics::attempted(took);
-        self.recent.ended(self.origin, self.number, self.ending, took);
-        if self.ending == Ending::CutOff {
-            fail(&self.span, "cancelled", "cut off before its answer".to_owned());
-        }
-    }
-}
-
-/// Says in the attempt's span how it ended.
-fn judge(span: &Span, result: Result<Answer, BoxError>) -> Result<Answer, CallError> {
-    match result {
-        Ok(answer) => {
-            let status: StatusCode = answer.status();
-            span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
-            if status.is_client_error() || status.is_server_error() {
-                tracing::warn!(status = status.as_u16(), "the downstream answered with an error");
-                fail(span, status.as_str(), status.to_string());
-            }
-            Ok(answer)
-        }
-        Err(error) if error.is::<Elapsed>() => {
-            tracing::warn!("the downstream did not answer in time");
-            fail(span, "timeout", "the downstream did not answer in time".to_owned());
-            Err(CallError::Timeout)
-        }
-        Err(error) => {
-            let error = causes(error.as_ref());
-            tracing::warn!(error, "the downstream cannot be reached");
-            fail(span, "unreachable", error);
-            Err(CallError::Unreachable)
-        }
     }
 }

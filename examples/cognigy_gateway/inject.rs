@@ -16,9 +16,8 @@ use tower::{
 use tracing::{Instrument, Span, info_span};
 
 use crate::{
-    downstream,
     exchange::{Answer, Client, IDEMPOTENCY_KEY, Request, causes, exchange},
-    metrics,
+    metrics, policies,
     queue::{Job, Lane, Queue, Unavailable},
     settings::Settings,
     shutdown::{Phase, Shutdown, pause},
@@ -84,10 +83,10 @@ impl Injections {
             service_fn(move |request| limited(queue.clone(), Clone::clone(&inner), request))
         });
         let stack = ServiceBuilder::new()
-            .layer(RetryLayer::new(downstream::retries(&settings).build()?))
+            .layer(RetryLayer::new(policies::retries(&settings).build()?))
             .layer(patient)
             // Asked before the limit: what it rejects takes none of the places.
-            .layer(CircuitBreakerLayer::new(downstream::circuit("inject", &settings)?).classify(outcome))
+            .layer(CircuitBreakerLayer::new(policies::circuit("inject", &settings)?).classify(outcome))
             .layer(limited)
             .layer(TimeoutLayer::new(settings.downstream_timeout))
             .service(exchange(client, MAX_ANSWER));

@@ -4,6 +4,7 @@
 //! circuit breaker that both webhooks call through, [`lookup`] puts the fallback around it, and [`probe`] closes the circuit
 //! without waiting for live calls. `cargo run --example cognigy_gateway` needs no settings; `--help` lists them.
 
+mod attempt;
 mod dashboard;
 mod dialog;
 mod downstream;
@@ -16,10 +17,12 @@ mod logging;
 mod lookup;
 mod metrics;
 mod oauth;
+mod policies;
 mod probe;
 mod proxied;
 mod queue;
 mod queued;
+mod recent;
 mod routes;
 mod server;
 mod settings;
@@ -45,11 +48,11 @@ use portcullis::{
 use tokio::{join, net::TcpListener, runtime, time::timeout};
 
 use crate::{
-    dashboard::Origin,
     downstream::Downstream,
     inject::Injections,
     lookup::Lookups,
     queue::{Lane, Queue},
+    recent::Origin,
     routes::Gateway,
     settings::{BaseUrl, Settings, Stop, Switch},
     shutdown::{Phase, Shutdown, pause},
@@ -103,7 +106,7 @@ async fn run(settings: Settings) -> Result<(), String> {
         .map_err(|error| format!("LISTEN_ADDR: cannot listen on {}: {error}", settings.listen_addr))?;
     let address = listener.local_addr().map_err(|error| format!("LISTEN_ADDR: {error}"))?;
     let queue = Queue::open(&settings.queue_url, settings.result_ttl).map_err(|error| format!("QUEUE_URL: {error}"))?;
-    let circuit = downstream::circuit("downstream", &settings).map_err(named("BREAKER_"))?;
+    let circuit = policies::circuit("downstream", &settings).map_err(named("BREAKER_"))?;
     let (secret, generated) = secret(&settings);
     let metrics = metrics::Page::install()?;
 

@@ -11,8 +11,8 @@ use portcullis::{
 use tower::{ServiceExt, timeout::error::Elapsed};
 
 use crate::{
-    dashboard::{Ending, Origin},
     downstream::Downstream,
+    recent::{Ending, Origin},
 };
 
 /// Probes until the gateway ends, or until the downstream says that it has no such route.

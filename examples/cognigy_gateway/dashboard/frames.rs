@@ -14,12 +14,10 @@ use tokio::{
     time::{MissedTickBehavior, interval, timeout},
 };
 
-use super::{
-    controls::Controls,
-    recent::{Recent, millis},
-};
+use super::controls::Controls;
 use crate::{
     queue::{Lane, Queue},
+    recent::{Recent, millis},
     shutdown::pause,
 };
 

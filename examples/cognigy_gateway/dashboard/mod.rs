@@ -6,7 +6,6 @@
 
 mod controls;
 mod frames;
-mod recent;
 mod traffic;
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
@@ -25,11 +24,11 @@ use tokio::{
     time::timeout,
 };
 
-pub(crate) use self::recent::{Ending, Origin, Recent};
 use self::{controls::Controls, frames::Frames, traffic::Traffic};
 use crate::{
     exchange::Client,
     queue::Queue,
+    recent::Recent,
     routes::answer,
     shutdown::{Phase, Shutdown},
     simulator::Simulator,

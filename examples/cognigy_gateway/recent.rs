@@ -84,7 +84,7 @@ impl Recent {
     }
 
     /// As the page is told, the newest first.
-    pub(super) fn told(&self) -> Vec<Value> {
+    pub(crate) fn told(&self) -> Vec<Value> {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner).clone();
         calls.iter().rev().map(Call::told).collect()
     }
@@ -111,7 +111,7 @@ impl Call {
     }
 }
 
-pub(super) fn millis(span: Duration) -> u64 {
+pub(crate) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
