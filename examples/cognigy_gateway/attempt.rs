@@ -18,7 +18,7 @@ use crate::{
     downstream::CallError,
     exchange::{Answer, Request, causes},
     metrics,
-    recent::{Ending, Origin, Recent},
+    recent::{CallEnding, Origin, Recent},
     telemetry::{SPANS, Shown, fail},
     trace::TraceContext,
 };
@@ -56,7 +56,7 @@ where
         trace.put(request.headers_mut());
     }
     let clock = Clock::precise();
-    let ending = Ending::CutOff;
+    let ending = CallEnding::CutOff;
     let running = Running { span: span.clone(), began: clock.now(), clock, origin, number, ending, recent };
     inner.oneshot(request).instrument(span).map(|result| running.end(result))
 }
@@ -69,7 +69,7 @@ struct Running {
     origin: Origin,
     number: u32,
     /// How it ends if nothing else is said.
-    ending: Ending,
+    ending: CallEnding,
     recent: Arc<Recent>,
 }
 
@@ -77,9 +77,9 @@ impl Running {
     fn end(mut self, result: Result<Answer, BoxError>) -> Result<Answer, CallError> {
         let result = self.span.in_scope(|| judge(&self.span, result));
         self.ending = match &result {
-            Ok(answer) => Ending::Status(answer.status()),
-            Err(CallError::Timeout) => Ending::Timeout,
-            Err(_) => Ending::Unreachable,
+            Ok(answer) => CallEnding::Status(answer.status()),
+            Err(CallError::Timeout) => CallEnding::Timeout,
+            Err(_) => CallEnding::Unreachable,
         };
         result
     }
@@ -90,7 +90,7 @@ impl Drop for Running {
         let took = self.clock.now().since(self.began);
         metrics::attempted(took);
         self.recent.ended(self.origin, self.number, self.ending, took);
-        if self.ending == Ending::CutOff {
+        if self.ending == CallEnding::CutOff {
             fail(&self.span, "cancelled", "cut off before its answer".to_owned());
         }
     }

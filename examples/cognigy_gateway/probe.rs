@@ -12,7 +12,7 @@ use tower::{ServiceExt, timeout::error::Elapsed};
 
 use crate::{
     downstream::Downstream,
-    recent::{Ending, Origin},
+    recent::{CallEnding, Origin},
 };
 
 /// Probes until the gateway ends, or until the downstream says that it has no such route.
@@ -29,9 +29,9 @@ pub(crate) async fn probe(circuit: Circuit, interval: Duration, downstream: Arc<
                 let began = clock.now();
                 let result = direct.oneshot(request).await.map(|answer| answer.status());
                 let ending = match &result {
-                    Ok(status) => Some(Ending::Status(*status)),
-                    Err(BearerError::Inner(error)) if error.is::<Elapsed>() => Some(Ending::Timeout),
-                    Err(BearerError::Inner(_)) => Some(Ending::Unreachable),
+                    Ok(status) => Some(CallEnding::Status(*status)),
+                    Err(BearerError::Inner(error)) if error.is::<Elapsed>() => Some(CallEnding::Timeout),
+                    Err(BearerError::Inner(_)) => Some(CallEnding::Unreachable),
                     Err(_) => None,
                 };
                 if let Some(ending) = ending {

@@ -23,7 +23,7 @@ pub(crate) enum Origin {
 
 /// How a call ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum CallEnding {
     Status(StatusCode),
     Timeout,
     Unreachable,
@@ -39,7 +39,7 @@ struct Call {
     at: Duration,
     origin: Origin,
     attempt: u32,
-    ending: Ending,
+    ending: CallEnding,
     took: Duration,
     /// Rejections may come by the thousand: those since the last call are one line for each origin.
     times: u64,
@@ -60,7 +60,7 @@ impl Default for Recent {
 
 impl Recent {
     /// An attempt, counted from 0, has ended.
-    pub(crate) fn ended(&self, origin: Origin, attempt: u32, ending: Ending, took: Duration) {
+    pub(crate) fn ended(&self, origin: Origin, attempt: u32, ending: CallEnding, took: Duration) {
         let call = Call { at: self.clock.now().since_epoch(), origin, attempt, ending, took, times: 1 };
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         if calls.len() == KEPT {
@@ -73,14 +73,14 @@ impl Recent {
     pub(crate) fn rejected(&self, origin: Origin) {
         let at = self.clock.now().since_epoch();
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut since = calls.iter_mut().rev().take_while(|call| call.ending == Ending::Rejected);
+        let mut since = calls.iter_mut().rev().take_while(|call| call.ending == CallEnding::Rejected);
         if let Some(known) = since.find(|call| call.origin == origin) {
             known.times += 1;
             known.at = at;
             return;
         }
         drop(calls);
-        self.ended(origin, 0, Ending::Rejected, Duration::ZERO);
+        self.ended(origin, 0, CallEnding::Rejected, Duration::ZERO);
     }
 
     /// As the page is told, the newest first.
@@ -98,11 +98,11 @@ impl Call {
             Origin::Probe => "probe",
         };
         let (status, ending) = match self.ending {
-            Ending::Status(status) => (Some(status.as_u16()), "answered"),
-            Ending::Timeout => (None, "timeout"),
-            Ending::Unreachable => (None, "unreachable"),
-            Ending::CutOff => (None, "cut_off"),
-            Ending::Rejected => (None, "rejected"),
+            CallEnding::Status(status) => (Some(status.as_u16()), "answered"),
+            CallEnding::Timeout => (None, "timeout"),
+            CallEnding::Unreachable => (None, "unreachable"),
+            CallEnding::CutOff => (None, "cut_off"),
+            CallEnding::Rejected => (None, "rejected"),
         };
         json!({
             "at": millis(self.at), "from": origin, "attempt": self.attempt, "ending": ending, "status": status,
@@ -123,7 +123,7 @@ mod tests {
     fn the_newest_come_first_and_the_oldest_go() {
         let recent = Recent::default();
         for n in 0..30 {
-            recent.ended(Origin::Job, n, Ending::Status(StatusCode::OK), Duration::from_millis(7));
+            recent.ended(Origin::Job, n, CallEnding::Status(StatusCode::OK), Duration::from_millis(7));
         }
         let told = recent.told();
         let attempts: Vec<_> = told.iter().map(|call| call["attempt"].as_u64().unwrap()).collect();
@@ -137,7 +137,7 @@ mod tests {
         for origin in [Origin::Job, Origin::Proxy, Origin::Proxy, Origin::Job, Origin::Proxy] {
             recent.rejected(origin);
         }
-        recent.ended(Origin::Probe, 0, Ending::Timeout, Duration::ZERO);
+        recent.ended(Origin::Probe, 0, CallEnding::Timeout, Duration::ZERO);
         recent.rejected(Origin::Job);
         let told: Vec<_> = recent.told().iter().map(|call| (call["from"].clone(), call["times"].clone())).collect();
         let expected = [("job", 1), ("probe", 1), ("proxy", 3), ("job", 2)];
