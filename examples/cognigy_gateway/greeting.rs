@@ -7,7 +7,7 @@ use std::{
 
 use portcullis::signature::{Scheme, Secret, Signer};
 
-use crate::{logging::NOTICE, metrics, simulator};
+use crate::{logging::NOTICE, routes, simulator};
 
 /// Tells people where to go on. Whoever reads stdout may have gone, which is no reason to stop.
 pub(crate) fn greet(address: SocketAddr, generated: Option<&str>, simulator: Option<SocketAddr>, page: bool) {
@@ -55,5 +55,5 @@ fn commands(address: SocketAddr, secret: &str) -> Option<[String; 2]> {
     };
     let queued = r#"{"conversationId":"demo-1","currentNode":"ask_order","variables":{"customerId":"C-1001"}}"#;
     let proxied = r#"{"customerId":"C-1001"}"#;
-    Some([command(metrics::QUEUED, queued)?, command(metrics::PROXIED, proxied)?])
+    Some([command(routes::QUEUED, queued)?, command(routes::PROXIED, proxied)?])
 }

@@ -8,8 +8,8 @@ use portcullis::breaker;
 use serde_json::json;
 
 use crate::{
-    proxied::whole_seconds,
-    routes::{Gateway, answer},
+    answers::{answer, whole_seconds},
+    routes::Gateway,
 };
 
 pub(crate) async fn health(State(gateway): State<Arc<Gateway>>) -> Response {

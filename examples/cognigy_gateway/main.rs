@@ -4,6 +4,7 @@
 //! circuit breaker that both webhooks call through, [`lookup`] puts the fallback around it, and [`probe`] closes the circuit
 //! without waiting for live calls. `cargo run --example cognigy_gateway` needs no settings; `--help` lists them.
 
+mod answers;
 mod attempt;
 mod dashboard;
 mod dialog;

@@ -14,15 +14,10 @@ use tower::util::MapResponseLayer;
 
 use crate::{
     queue::{Backlog, Lane},
-    routes::Gateway,
+    routes::{Gateway, PROXIED, QUEUED, STATUS},
 };
 
-/// The routes whose requests are counted.
-pub(crate) const QUEUED: &str = "/webhooks/cognigy";
-pub(crate) const PROXIED: &str = "/webhook/cognigy";
-pub(crate) const STATUS: &str = "/webhooks/cognigy/status/{taskId}";
-
-/// What each of them answers.
+/// What each route that is counted answers.
 const ANSWERS: [(&str, &[u16]); 3] = [
     (QUEUED, &[200, 400, 401, 408, 413, 503]),
     (PROXIED, &[200, 400, 401, 408, 413, 502, 503, 504]),

@@ -2,8 +2,6 @@
 //!
 //! The call is awaited in the handler: a client that hangs up cancels both.
 
-use std::time::Duration;
-
 use axum::response::Response;
 use futures_util::{
     FutureExt,
@@ -19,11 +17,12 @@ use tower::ServiceExt;
 use tracing::{Instrument, info_span};
 
 use crate::{
+    answers::{answer, no_event, raw, whole_seconds},
     dialog::{DialogEvent, Invalid},
     downstream::{CallError, Failed},
     exchange::Answer,
     queue::TaskId,
-    routes::{Gateway, answer, no_event, raw},
+    routes::Gateway,
     telemetry::SPANS,
     trace::TraceContext,
 };
@@ -83,21 +82,4 @@ fn circuit_open(rejected: &Rejected) -> Response {
         answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "circuit_open", "retryAfter": seconds }));
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
-}
-
-/// Seconds, rounded up.
-pub(crate) const fn whole_seconds(span: Duration) -> u64 {
-    span.as_secs().saturating_add((span.subsec_nanos() > 0) as u64)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn seconds_are_rounded_up() {
-        for (millis, seconds) in [(0, 0), (1, 1), (1_000, 1), (1_001, 2)] {
-            assert_eq!(whole_seconds(Duration::from_millis(millis)), seconds);
-        }
-    }
 }

@@ -8,9 +8,10 @@ use portcullis::signature::VerifiedBody;
 use serde_json::json;
 
 use crate::{
+    answers::{answer, no_event, queue_unavailable},
     dialog::DialogEvent,
     queue::{Lane, NewJob, TaskId, Unavailable},
-    routes::{Gateway, answer, no_event, queue_unavailable},
+    routes::Gateway,
     trace::TraceContext,
 };
 

@@ -6,31 +6,35 @@ use axum::{
     Router,
     extract::{MatchedPath, Request},
     middleware::{Next, from_fn},
-    response::{IntoResponse, Response},
+    response::Response,
     routing::{get, post_service},
 };
 use futures_util::FutureExt;
-use http::{StatusCode, header};
 use portcullis::{
     breaker::Circuit,
     signature::{Refusal, RefusalKind, SignatureLayer},
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tower::{Layer, service_fn};
 use tracing::{Instrument, Span, info_span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
-    dialog::Invalid,
+    answers::answer,
     downstream::{Calls, Downstream},
     health,
-    metrics::{self, PROXIED, QUEUED, STATUS, count},
+    metrics::{self, count},
     proxied,
     queue::Queue,
     queued, status,
     telemetry::{SPANS, Shown, fail},
     trace::TraceContext,
 };
+
+/// The routes whose requests are counted.
+pub(crate) const QUEUED: &str = "/webhooks/cognigy";
+pub(crate) const PROXIED: &str = "/webhook/cognigy";
+pub(crate) const STATUS: &str = "/webhooks/cognigy/status/{taskId}";
 
 /// What the routes share.
 pub(crate) struct Gateway {
@@ -95,27 +99,4 @@ fn refuse(refusal: &Refusal) -> Response {
     };
     fail(&Span::current(), error, format!("the webhook was refused: {refusal}"));
     answer(refusal.status(), &json!({ "error": error }))
-}
-
-/// The answer to a webhook that was let through and is no event. The log holds nothing of its body.
-pub(crate) fn no_event(invalid: &Invalid) -> Response {
-    tracing::warn!(reason = invalid.as_str(), "a webhook was refused");
-    answer(StatusCode::BAD_REQUEST, &json!({ "error": invalid.as_str() }))
-}
-
-/// A JSON answer.
-pub(crate) fn answer(status: StatusCode, body: &Value) -> Response {
-    raw(status, body.to_string())
-}
-
-/// An answer that is JSON already.
-pub(crate) fn raw(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
-}
-
-/// 503: the queue cannot be reached.
-pub(crate) fn queue_unavailable() -> Response {
-    let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "queue_unavailable" }));
-    response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("2"));
-    response
 }

@@ -18,7 +18,7 @@ use http::{StatusCode, header};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::{routes::answer, shutdown::pause};
+use crate::{answers::answer, shutdown::pause};
 
 /// How the simulated downstream is.
 #[derive(Clone, Copy, Debug, Default)]

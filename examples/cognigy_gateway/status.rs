@@ -10,8 +10,9 @@ use http::StatusCode;
 use serde_json::json;
 
 use crate::{
+    answers::{answer, queue_unavailable, raw},
     queue::{TaskId, TaskState, Unavailable},
-    routes::{Gateway, answer, queue_unavailable, raw},
+    routes::Gateway,
 };
 
 pub(crate) async fn status(State(gateway): State<Arc<Gateway>>, id: Result<Path<String>, PathRejection>) -> Response {

@@ -19,7 +19,7 @@ use serde_json::json;
 
 use super::traffic::Traffic;
 use crate::{
-    routes::answer,
+    answers::answer,
     simulator::{MOODS, Simulator},
 };
 

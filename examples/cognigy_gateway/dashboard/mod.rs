@@ -26,10 +26,10 @@ use tokio::{
 
 use self::{controls::Controls, frames::Frames, traffic::Traffic};
 use crate::{
+    answers::answer,
     exchange::Client,
     queue::Queue,
     recent::Recent,
-    routes::answer,
     shutdown::{Phase, Shutdown},
     simulator::Simulator,
 };

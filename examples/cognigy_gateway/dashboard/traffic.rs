@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 use crate::{
     exchange::{Client, Request, exchange},
-    metrics,
+    routes,
     shutdown::{Phase, Shutdown},
 };
 
@@ -97,7 +97,7 @@ impl Traffic {
 
 impl Sender {
     fn webhook(&self, number: u32) -> Option<Request> {
-        let route = if number.is_multiple_of(2) { metrics::PROXIED } else { metrics::QUEUED };
+        let route = if number.is_multiple_of(2) { routes::PROXIED } else { routes::QUEUED };
         let body = format!(
             r#"{{"conversationId":"simulated-{number}","currentNode":"ask_order","variables":{{"customerId":"C-1001"}}}}"#
         );
