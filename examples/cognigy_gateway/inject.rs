@@ -22,15 +22,13 @@ use crate::{
     settings::Settings,
     shutdown::{Phase, Shutdown, pause},
     telemetry::{SPANS, fail},
-    worker::{Next, Work, wait_for},
+    worker::{Ended, Next, Work, wait_for},
 };
 
 /// The wait before the queue is asked again whether a request may be sent.
 const QUEUE_AWAY: Duration = Duration::from_secs(1);
 /// Nothing is read from the answer; this much of it may come.
 const MAX_ANSWER: usize = 64 * 1024;
-
-const NOT_INJECTED: &str = "not injected";
 
 /// The jobs that post results.
 pub(crate) struct Injections {
@@ -155,7 +153,7 @@ impl Work for Injections {
         let failed = |why: &str| {
             tracing::warn!(why, "a result was not injected");
             fail(&Span::current(), "not_injected", why.to_owned());
-            Next::Discard { ending: NOT_INJECTED }
+            Next::Discard(Ended { word: "not injected", count: metrics::not_injected })
         };
         let span = info_span!(target: SPANS, "inject_result", otel.kind = "consumer");
         job.trace.enter(&span);
@@ -164,7 +162,7 @@ impl Work for Injections {
                 return failed("its gateway died each time it ran");
             }
             match self.send(job).await {
-                Ok(()) => Next::Discard { ending: "injected" },
+                Ok(()) => Next::Discard(Ended::uncounted("injected")),
                 Err(NotSent::Stopping) => Next::Wait(Duration::ZERO),
                 Err(NotSent::Rejected(rejected)) => wait_for(&rejected, job, self.settings.job_circuit_wait)
                     .map_or_else(|| failed(&rejected.to_string()), Next::Wait),
@@ -172,11 +170,5 @@ impl Work for Injections {
             }
         };
         sent.instrument(span).await
-    }
-
-    fn ended(&self, ending: &'static str) {
-        if ending == NOT_INJECTED {
-            metrics::not_injected();
-        }
     }
 }

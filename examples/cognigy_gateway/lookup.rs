@@ -20,7 +20,7 @@ use crate::{
     settings::Settings,
     telemetry::{SPANS, fail},
     trace::TraceContext,
-    worker::{Next, Work, wait_for},
+    worker::{Ended, Next, Work, wait_for},
 };
 
 /// Runs lookups. The one error left is the circuit's rejection, since such a job may wait.
@@ -79,12 +79,6 @@ impl Work for Lookups {
             Err(wait) => Next::Wait(wait),
         }
     }
-
-    fn ended(&self, ending: &'static str) {
-        if ending == Ending::Fallback.as_str() {
-            metrics::fell_back();
-        }
-    }
 }
 
 impl Lookups {
@@ -97,7 +91,7 @@ impl Lookups {
             payload: event.injection(&result.body),
             trace,
         });
-        Next::Finish { ending: ending.as_str(), result, then: injection }
+        Next::Finish { ended: ending.ended(), result, then: injection }
     }
 }
 
@@ -165,12 +159,12 @@ fn judge(result: Result<Answer, Failed>) -> Result<Ending, Unanswered> {
 }
 
 impl Ending {
-    /// A word for logs.
-    const fn as_str(&self) -> &'static str {
+    /// What is logged of it, and counted.
+    fn ended(&self) -> Ended {
         match self {
-            Self::Found(_) => "found",
-            Self::Refused(_) => "refused",
-            Self::Fallback => "fallback",
+            Self::Found(_) => Ended::uncounted("found"),
+            Self::Refused(_) => Ended::uncounted("refused"),
+            Self::Fallback => Ended { word: "fallback", count: metrics::fell_back },
         }
     }
 

@@ -32,17 +32,30 @@ pub(crate) trait Work: Send + Sync + 'static {
 
     /// One run of a job.
     fn perform(&self, job: &Job) -> impl Future<Output = Next> + Send;
+}
 
-    /// A job ended so, and the queue has it.
-    fn ended(&self, ending: &'static str);
+/// How a job ended.
+#[derive(Clone, Copy)]
+pub(crate) struct Ended {
+    /// A word for the log.
+    pub(crate) word: &'static str,
+    /// Counts it, once the queue has it.
+    pub(crate) count: fn(),
+}
+
+impl Ended {
+    /// One that nothing counts.
+    pub(crate) const fn uncounted(word: &'static str) -> Self {
+        Self { word, count: || () }
+    }
 }
 
 /// What becomes of a job after a run.
 pub(crate) enum Next {
     /// It has a result, and there may be something left to do.
-    Finish { ending: &'static str, result: JobResult, then: Option<NewJob> },
+    Finish { ended: Ended, result: JobResult, then: Option<NewJob> },
     /// It is over, and nobody asks for a result.
-    Discard { ending: &'static str },
+    Discard(Ended),
     /// It is due again after a while; the run is not counted.
     Wait(Duration),
 }
@@ -119,19 +132,19 @@ impl<W: Work> Worker<W> {
         let mut shutdown = self.shutdown.clone();
         let run = async {
             let lease = &job.lease;
-            let (ending, held) = match self.work.perform(&job).await {
-                Next::Finish { ending, result, then } => {
-                    (ending, self.write(|| self.queue.finish(lease, result.clone(), then.clone())).await)
+            let (ended, held) = match self.work.perform(&job).await {
+                Next::Finish { ended, result, then } => {
+                    (ended, self.write(|| self.queue.finish(lease, result.clone(), then.clone())).await)
                 }
-                Next::Discard { ending } => (ending, self.write(|| self.queue.discard(lease)).await),
+                Next::Discard(ended) => (ended, self.write(|| self.queue.discard(lease)).await),
                 Next::Wait(delay) => {
                     self.write(|| self.queue.release(lease, delay)).await;
                     return;
                 }
             };
             if held {
-                tracing::info!(ending, "finished");
-                self.work.ended(ending);
+                tracing::info!(ending = ended.word, "finished");
+                (ended.count)();
             }
         };
         let span = info_span!("job", task_id = %job.lease.id, run = job.runs);
