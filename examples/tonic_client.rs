@@ -84,6 +84,10 @@ fn outcome(headers: &HeaderMap) -> Outcome {
     }
 }
 
+fn count<E>(result: Result<&Response<Body>, &E>) -> Outcome {
+    result.map_or(Outcome::Failure, |response| outcome(response.headers()))
+}
+
 /// What a circuit says, as a status; so whoever calls has one kind of error to look at.
 fn status(error: impl Into<BoxError>) -> BoxError {
     let error = error.into();
@@ -97,16 +101,9 @@ fn stack(channel: Channel, circuit: Circuit) -> Result<impl GrpcService<Body, Re
     // Every call of gRPC's is a POST: only methods that may be repeated belong here.
     let retries = RetryPolicy::http()
         .retry_non_idempotent()
-        .classify(|result: Result<&Response<Body>, &_>| match result {
-            Ok(response) => outcome(response.headers()),
-            Err(_) => Outcome::Failure,
-        })
+        .classify(count)
         .backoff(Backoff::exponential(Duration::from_millis(5), Duration::from_millis(20)))
         .build()?;
-    let count = |result: Result<&Response<Body>, &_>| match result {
-        Ok(response) => outcome(response.headers()),
-        Err(_) => Outcome::Failure,
-    };
     Ok(ServiceBuilder::new()
         .map_err(status)
         .layer(ReplayLayer::new(64 * 1024))

@@ -25,6 +25,9 @@ pub(crate) type Client = Arc<legacy::Client<HttpsConnector<HttpConnector>, Full<
 /// What makes a POST safe to repeat.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
+/// How much of an answer may come of which little is read, or nothing.
+pub(crate) const SHORT: usize = 64 * 1024;
+
 /// The body of an answer.
 #[derive(Debug)]
 pub(crate) enum Content {

@@ -26,7 +26,7 @@ pub(crate) fn greet(address: SocketAddr, generated: Option<&str>, simulator: Opt
         tracing::info!(
             target: NOTICE,
             "DOWNSTREAM_URL is not set: a downstream is simulated, which is {} after: curl -X PUT http://{simulator}/simulate/failing",
-            simulator::MOODS
+            simulator::moods()
         );
         if page {
             tracing::info!(target: NOTICE, "http://{}/ shows it, and has buttons for it", reachable(address));

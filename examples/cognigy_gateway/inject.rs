@@ -16,7 +16,7 @@ use tower::{
 use tracing::{Instrument, Span, info_span};
 
 use crate::{
-    exchange::{Answer, Client, IDEMPOTENCY_KEY, Request, causes, exchange},
+    exchange::{Answer, Client, IDEMPOTENCY_KEY, Request, SHORT, causes, exchange},
     metrics, policies,
     queue::{Job, Lane, Queue, Unavailable},
     settings::Settings,
@@ -27,8 +27,6 @@ use crate::{
 
 /// The wait before the queue is asked again whether a request may be sent.
 const QUEUE_AWAY: Duration = Duration::from_secs(1);
-/// Nothing is read from the answer; this much of it may come.
-const MAX_ANSWER: usize = 64 * 1024;
 
 /// The jobs that post results.
 pub(crate) struct Injections {
@@ -87,7 +85,7 @@ impl Injections {
             .layer(CircuitBreakerLayer::new(policies::circuit("inject", &settings)?).classify(outcome))
             .layer(limited)
             .layer(TimeoutLayer::new(settings.downstream_timeout))
-            .service(exchange(client, MAX_ANSWER));
+            .service(exchange(client, SHORT));
         Ok(Self { stack: BoxCloneSyncService::new(stack), url, settings })
     }
 

@@ -157,7 +157,7 @@ async fn run(settings: Settings) -> Result<(), String> {
         tokio::spawn(probe::probe(circuit.clone(), settings.health_probe_interval, Arc::clone(&downstream)));
     }
     tokio::spawn(upkeep(metrics.clone(), queue.clone()));
-    let buttons = settings.dashboard == Switch::On && address.ip().is_loopback();
+    let buttons = settings.dashboard == Switch::On && dashboard::may_have_buttons(address);
     let page = (settings.dashboard == Switch::On).then(|| {
         dashboard::start(dashboard::Parts {
             circuit: circuit.clone(),

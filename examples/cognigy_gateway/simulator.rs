@@ -32,7 +32,10 @@ enum Mood {
 }
 
 /// The moods by name, for the control command.
-pub(crate) const MOODS: &str = "well, failing, slow, rate-limiting or hanging";
+pub(crate) fn moods() -> String {
+    let [others @ .., last] = Mood::ALL.map(Mood::as_str);
+    format!("{} or {last}", others.join(", "))
+}
 
 /// Longer than `BREAKER_SLOW_CALL` takes by default.
 const SLOW: Duration = Duration::from_secs(2);
@@ -41,18 +44,13 @@ impl FromStr for Mood {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
-        Ok(match text {
-            "well" => Self::Well,
-            "failing" => Self::Failing,
-            "slow" => Self::Slow,
-            "rate-limiting" => Self::RateLimiting,
-            "hanging" => Self::Hanging,
-            _ => return Err(()),
-        })
+        Self::ALL.into_iter().find(|mood| mood.as_str() == text).ok_or(())
     }
 }
 
 impl Mood {
+    const ALL: [Self; 5] = [Self::Well, Self::Failing, Self::Slow, Self::RateLimiting, Self::Hanging];
+
     const fn as_str(self) -> &'static str {
         match self {
             Self::Well => "well",
@@ -107,7 +105,7 @@ pub(crate) async fn start() -> io::Result<Simulator> {
 async fn set(State(simulator): Shared, Path(mood): Path<String>) -> Response {
     match simulator.set(&mood) {
         Some(mood) => answer(StatusCode::OK, &json!({ "downstream": mood })),
-        None => answer(StatusCode::NOT_FOUND, &json!({ "error": format!("there are {MOODS}") })),
+        None => answer(StatusCode::NOT_FOUND, &json!({ "error": format!("there are {}", moods()) })),
     }
 }
 

@@ -27,7 +27,7 @@ use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
-    exchange::{Client, Content, causes, exchange},
+    exchange::{Client, Content, SHORT, causes, exchange},
     settings::Settings,
 };
 
@@ -38,8 +38,6 @@ pub(crate) const SPANS: &str = "cognigy_gateway::trace";
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last spans may take.
 const FLUSH: Duration = Duration::from_millis(1500);
-/// Little is read from the collector's answer; this much of it may come.
-const MAX_ANSWER: usize = 64 * 1024;
 
 /// Takes the spans for the configured collector, if there is one.
 pub(crate) fn provider(settings: &Settings, http: Client) -> Result<Option<SdkTracerProvider>, String> {
@@ -103,7 +101,7 @@ impl HttpClient for Exports {
 }
 
 async fn export(http: Client, request: Request<Bytes>, failing: Arc<AtomicBool>) -> Result<Response<Bytes>, BoxError> {
-    let service = ServiceBuilder::new().timeout(TIMEOUT).service(exchange(http, MAX_ANSWER));
+    let service = ServiceBuilder::new().timeout(TIMEOUT).service(exchange(http, SHORT));
     let result = service.oneshot(request.map(Full::new)).await;
     let trouble = match &result {
         Ok(answer) if answer.status().is_success() => None,

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::traffic::Traffic;
 use crate::{
     answers::answer,
-    simulator::{MOODS, Simulator},
+    simulator::{Simulator, moods},
 };
 
 pub(super) struct Controls {
@@ -39,7 +39,7 @@ pub(super) fn router(controls: Arc<Controls>) -> Router {
 async fn set_mood(State(controls): State<Arc<Controls>>, Path(mood): Path<String>) -> Response {
     match controls.simulator.set(&mood) {
         Some(mood) => answer(StatusCode::OK, &json!({ "mood": mood })),
-        None => answer(StatusCode::NOT_FOUND, &json!({ "error": format!("there are {MOODS}") })),
+        None => answer(StatusCode::NOT_FOUND, &json!({ "error": format!("there are {}", moods()) })),
     }
 }
 

@@ -71,8 +71,7 @@ struct Dashboard {
 /// The routes of the page, and the task behind them.
 pub(crate) fn start(parts: Parts) -> Router {
     let Parts { circuit, queue, recent, shutdown, http, address, secret, simulator } = parts;
-    // Whoever can reach a loopback address could as well tell the simulator itself.
-    let simulator = simulator.filter(|_| address.ip().is_loopback());
+    let simulator = simulator.filter(|_| may_have_buttons(address));
     let controls = simulator.and_then(|simulator| {
         let traffic = Traffic::new(http, address, &secret, shutdown.clone())?;
         Some(Arc::new(Controls { simulator, traffic }))
@@ -92,6 +91,11 @@ pub(crate) fn start(parts: Parts) -> Router {
         Some(controls) => router.merge(controls::router(controls)),
         None => router,
     }
+}
+
+/// Whether a simulated downstream has buttons: whoever can reach a loopback address could as well tell the simulator itself.
+pub(crate) fn may_have_buttons(address: SocketAddr) -> bool {
+    address.ip().is_loopback()
 }
 
 fn page(buttons: bool) -> String {

@@ -21,7 +21,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use crate::{
-    exchange::{Client, Request, exchange},
+    exchange::{Client, Request, SHORT, exchange},
     routes,
     shutdown::{Phase, Shutdown},
 };
@@ -30,8 +30,6 @@ use crate::{
 const EVERY: Duration = Duration::from_millis(500);
 const PER_SECOND: u32 = 2;
 const WEBHOOKS: u32 = 60 * PER_SECOND;
-/// Nothing is read from the answers; this much of one may come.
-const MAX_ANSWER: usize = 64 * 1024;
 
 pub(super) struct Traffic {
     sender: Arc<Sender>,
@@ -73,7 +71,7 @@ impl Traffic {
                 }
                 if let Some(request) = sender.webhook(number) {
                     // Who stops the traffic hangs up on nobody.
-                    tokio::spawn(exchange(sender.http.clone(), MAX_ANSWER).oneshot(request));
+                    tokio::spawn(exchange(sender.http.clone(), SHORT).oneshot(request));
                 }
                 left.store(WEBHOOKS - number - 1, Ordering::Relaxed);
             }

@@ -264,10 +264,7 @@ fn key(name: impl fmt::Display) -> String {
 }
 
 fn stream(lane: Lane) -> String {
-    key(match lane {
-        Lane::Lookups => "lookups",
-        Lane::Injections => "injections",
-    })
+    key(lane.as_str())
 }
 
 fn waiting(lane: Lane) -> String {
