@@ -49,6 +49,7 @@ async fn the_printed_commands_work_as_they_are() {
     assert!(gateway.stderr().to_lowercase().contains("secret"), "{}", gateway.stderr());
     assert!(setup.path("cognigy_gateway.db").is_file());
     if !has_curl().await {
+        eprintln!("skipped: curl is not installed");
         return;
     }
     let mut kinds = Vec::new();

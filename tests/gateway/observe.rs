@@ -117,12 +117,28 @@ async fn what_has_not_happened_yet_is_a_series_of_zero() {
     let downstream = Downstream::start(Answer::ok()).await;
     let gateway = Setup::new(downstream.url()).start().await;
     let metrics = gateway.get("/metrics").await;
-    for series in [
-        "cognigy_circuit_breaker_trips_total 0",
-        "cognigy_circuit_breaker_state{state=\"closed\"} 1",
-        "cognigy_circuit_breaker_state{state=\"open\"} 0",
-        "cognigy_circuit_breaker_state{state=\"half_open\"} 0",
+    let mut expected = vec![
+        "cognigy_circuit_breaker_trips_total 0".to_owned(),
+        "cognigy_circuit_breaker_state{state=\"closed\"} 1".to_owned(),
+        "cognigy_circuit_breaker_state{state=\"open\"} 0".to_owned(),
+        "cognigy_circuit_breaker_state{state=\"half_open\"} 0".to_owned(),
+        "cognigy_webhook_fallbacks_total 0".to_owned(),
+        "cognigy_inject_failures_total 0".to_owned(),
+        "cognigy_downstream_duration_seconds_count 0".to_owned(),
+    ];
+    for after in ["408", "425", "429", "500", "502", "503", "504", "error"] {
+        expected.push(format!("cognigy_webhook_retries_total{{status_code=\"{after}\"}} 0"));
+    }
+    for (route, statuses) in [
+        ("/webhooks/cognigy", &[200, 400, 401, 408, 413, 503][..]),
+        ("/webhook/cognigy", &[200, 400, 401, 408, 413, 502, 503, 504]),
+        ("/webhooks/cognigy/status/{taskId}", &[200, 202, 404, 500, 503]),
     ] {
+        for status in statuses {
+            expected.push(format!("cognigy_webhook_requests_total{{route=\"{route}\",status=\"{status}\"}} 0"));
+        }
+    }
+    for series in expected {
         assert!(metrics.text().lines().any(|line| line == series), "{series} is missing in\n{}", metrics.text());
     }
 }
@@ -152,6 +168,7 @@ fn telltales() -> Vec<String> {
         SECRET,
         PREVIOUS,
         TOKEN,
+        INJECT_TOKEN,
         "guessed-credential",
         "private-body",
         "private-answer",
@@ -168,14 +185,17 @@ fn telltales() -> Vec<String> {
 const WEBHOOK: &str = r#"{"conversationId":"c-1","text":"private-body","variables":{"customerId":"private-body"}}"#;
 const PREVIOUS: &str = "previous-secret";
 const TOKEN: &str = "downstream-token";
+const INJECT_TOKEN: &str = "inject-token";
 
 #[tokio::test]
 async fn logs_hold_no_secret_token_signature_or_body_at_any_level() {
     for format in ["text", "json"] {
         let downstream = Downstream::start(Answer::json(r#"{"answer":"private-answer"}"#)).await;
+        let cognigy = Downstream::start(Answer::status(204)).await;
         let gateway = Setup::new(downstream.url())
             .set("COGNIGY_WEBHOOK_SECRET_PREVIOUS", PREVIOUS)
             .set("DOWNSTREAM_BEARER_TOKEN", TOKEN)
+            .set("COGNIGY_INJECT_URL", format!("{}/{INJECT_TOKEN}?token={INJECT_TOKEN}", cognigy.url()))
             .set("HEALTH_PROBE_INTERVAL", "20ms")
             .set("BREAKER_CONSECUTIVE_FAILURES", "2")
             .set("BREAKER_OPEN_FOR", "50ms")
@@ -186,6 +206,11 @@ async fn logs_hold_no_secret_token_signature_or_body_at_any_level() {
 
         let task = gateway.enqueue(WEBHOOK).await;
         assert_eq!(gateway.result(&task).await.status(), 200);
+        cognigy.called(1).await;
+        cognigy.next([Answer::status(500), Answer::raw("", crate::support::End::Reset), Answer::status(400)]);
+        let task = gateway.enqueue(WEBHOOK).await;
+        assert_eq!(gateway.result(&task).await.status(), 200);
+        eventually("an injection that fails", async || gateway.stderr().contains("not injected").then_some(())).await;
         let basic = format!("Basic {}", STANDARD.encode(format!("user:{SECRET}")));
         for request in [
             proxied(WEBHOOK),

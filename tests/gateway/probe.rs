@@ -73,7 +73,8 @@ async fn no_such_route_turns_the_probe_off_with_a_warning() {
         let (downstream, gateway) =
             open(Answer::status(status), &[("HEALTH_PROBE_INTERVAL", "50ms"), ("BREAKER_PROBES", "1")]).await;
         eventually("it was asked", async || (!downstream.probes().is_empty()).then_some(())).await;
-        eventually("a warning", async || gateway.stderr().contains("WARN").then_some(())).await;
+        let off = "WARN cognigy_gateway::probe: the downstream has no /v2/health: the health probe is off";
+        eventually("a warning", async || gateway.stderr().contains(off).then_some(())).await;
         pause(500).await;
         assert_eq!(downstream.probes().len(), 1, "{status}");
         // The place that it took is free again: a live call closes the circuit.

@@ -79,6 +79,10 @@ const BAD: &[(&str, &str)] = &[
     ("OAUTH_CLIENT_SECRET", "secret"),
     ("OAUTH_SCOPE", ""),
     ("OAUTH_SCOPE", "read"),
+    ("COGNIGY_INJECT_URL", ""),
+    ("COGNIGY_INJECT_URL", "nonsense"),
+    ("COGNIGY_INJECT_URL", "ftp://127.0.0.1/inject"),
+    ("COGNIGY_INJECT_URL", "http://user:key@127.0.0.1/inject"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "nonsense"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "127.0.0.1:4318"),
     ("OTEL_EXPORTER_OTLP_ENDPOINT", "grpc://127.0.0.1:4317"),
@@ -301,6 +305,10 @@ async fn the_help_lists_every_setting_with_its_default() {
         ("DOWNSTREAM_MAX_BYTES", "1048576"),
         ("DOWNSTREAM_CA_FILE", ""),
         ("DOWNSTREAM_BEARER_TOKEN", ""),
+        ("OAUTH_TOKEN_URL", ""),
+        ("OAUTH_CLIENT_ID", ""),
+        ("OAUTH_CLIENT_SECRET", ""),
+        ("OAUTH_SCOPE", "api:customer:read"),
         ("QUEUE_URL", "sqlite://cognigy_gateway.db"),
         ("QUEUE_CONCURRENCY", "64"),
         ("JOB_CIRCUIT_WAIT", "0s"),
@@ -332,7 +340,9 @@ async fn the_help_lists_every_setting_with_its_default() {
         ("OTEL_EXPORTER_OTLP_ENDPOINT", ""),
         ("OTEL_SERVICE_NAME", "cognigy-gateway"),
         ("DASHBOARD", "on"),
+        ("COGNIGY_INJECT_URL", ""),
         ("LOG_FORMAT", "text"),
+        ("RUST_LOG", "info"),
         ("COGNIGY_WEBHOOK_SECRET_FILE", ""),
         ("COGNIGY_WEBHOOK_SECRET_PREVIOUS_FILE", ""),
         ("DOWNSTREAM_BEARER_TOKEN_FILE", ""),
@@ -340,13 +350,16 @@ async fn the_help_lists_every_setting_with_its_default() {
         ("QUEUE_URL_FILE", ""),
         ("COGNIGY_INJECT_URL_FILE", ""),
     ];
+    let flat = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(flat(&stdout).matches("[env: ").count(), settings.len(), "{stdout}");
     for (name, default) in settings {
         let flag = format!("--{} ", name.to_lowercase().replace('_', "-"));
         let (_, entry) = stdout.split_once(&flag).unwrap_or_else(|| panic!("{flag} is missing in\n{stdout}"));
-        let entry = entry.split("\n  -").next().unwrap_or_default();
-        let flat = entry.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert!(flat.contains(&format!("env: {name}")), "{name}: {flat}");
-        assert!(default.is_empty() || flat.contains(&format!("default: {default}")), "{name}: {flat}");
+        let entry = flat(entry.split("\n      --").next().unwrap_or_default());
+        // What is set is shown after the name, unless it may be a secret.
+        let names = |end| entry.contains(&format!("[env: {name}{end}"));
+        assert!(names('=') || names(']'), "{name}: {entry}");
+        assert!(default.is_empty() || entry.contains(&format!("default: {default}]")), "{name}: {entry}");
     }
 }
 

@@ -382,8 +382,12 @@ async fn a_collector_that_refuses_is_told_of_once_and_taken_back() {
 async fn spans_hold_no_secret_token_signature_or_body() {
     let downstream = Downstream::start(Answer::json(r#"{"answer":"private-answer"}"#)).await;
     let collector = Collector::start().await;
-    let setup = Setup::new(downstream.url()).set("DOWNSTREAM_BEARER_TOKEN", "downstream-token");
+    let cognigy = Downstream::start(Answer::status(400)).await;
+    let setup = Setup::new(downstream.url())
+        .set("DOWNSTREAM_BEARER_TOKEN", "downstream-token")
+        .set("COGNIGY_INJECT_URL", format!("{}/inject-token?token=inject-token", cognigy.url()));
     let gateway = collector.takes(setup).start().await;
+    cognigy.next([Answer::status(204), Answer::status(503)]);
     for answer in [Answer::ok(), Answer::new(422, &[], "private-answer"), Answer::new(503, &[], "private-answer")] {
         downstream.always(answer);
         gateway.proxy(EVENT).await;
@@ -396,10 +400,12 @@ async fn spans_hold_no_secret_token_signature_or_body() {
     gateway.send(Request::queued(object).signed(SECRET)).await;
     collector.named("verify_signature", 9).await;
     collector.named("process_dialog_event", 7).await;
+    collector.named("inject_result", 4).await;
 
     let spans = format!("{:?}", collector.spans());
     let (right, wrong) = (sign(SECRET, EVENT.as_bytes()), sign("wrong", EVENT.as_bytes()));
-    for secret in [SECRET, "downstream-token", "guessed-credential", "private-body", "private-answer", &right, &wrong] {
+    let tokens = ["downstream-token", "inject-token", "guessed-credential"];
+    for secret in [SECRET, "private-body", "private-answer", &right, &wrong].into_iter().chain(tokens) {
         assert!(!spans.contains(secret), "{secret} is in a span");
     }
 }

@@ -263,18 +263,18 @@ impl Gateway {
         .await
     }
 
-    /// The sum of the series of this name that carry all these labels.
+    /// The sum of the series of this name that carry all these labels; there is one at least.
     pub(crate) async fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let metrics = self.get("/metrics").await;
-        let mut sum = 0.0;
+        let mut sum = None;
         for line in metrics.text().lines() {
             let (series, value) = line.rsplit_once(' ').unwrap_or_default();
             let (found, with) = series.split_once('{').unwrap_or((series, ""));
             if found == name && labels.iter().all(|(key, value)| with.contains(&format!("{key}=\"{value}\""))) {
-                sum += value.parse::<f64>().expect("a number");
+                *sum.get_or_insert(0.0) += value.parse::<f64>().expect("a number");
             }
         }
-        sum
+        sum.unwrap_or_else(|| panic!("no series {name} with {labels:?} in\n{}", metrics.text()))
     }
 
     pub(crate) async fn signal(&self, name: &str) {

@@ -44,6 +44,18 @@ impl Message {
 
 /// Reads one message; `None` when the peer closed before its first byte.
 pub(crate) async fn read_message(from: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Message>> {
+    let Some(mut message) = read_head(from).await? else { return Ok(None) };
+    if let Some(length) = message.header("content-length") {
+        message.body = vec![0; length.parse().map_err(|_| io::ErrorKind::InvalidData)?];
+        from.read_exact(&mut message.body).await?;
+    } else if message.header("transfer-encoding").is_some() {
+        message.body = read_chunks(from).await?;
+    }
+    Ok(Some(message))
+}
+
+/// Reads a message that has no body, whatever its head says.
+async fn read_head(from: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<Message>> {
     if from.fill_buf().await?.is_empty() {
         return Ok(None);
     }
@@ -57,14 +69,7 @@ pub(crate) async fn read_message(from: &mut (impl AsyncBufRead + Unpin)) -> io::
         let (name, value) = line.split_once(':').ok_or(io::ErrorKind::InvalidData)?;
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let mut message = Message { start, headers, body: Vec::new() };
-    if let Some(length) = message.header("content-length") {
-        message.body = vec![0; length.parse().map_err(|_| io::ErrorKind::InvalidData)?];
-        from.read_exact(&mut message.body).await?;
-    } else if message.header("transfer-encoding").is_some() {
-        message.body = read_chunks(from).await?;
-    }
-    Ok(Some(message))
+    Ok(Some(Message { start, headers, body: Vec::new() }))
 }
 
 async fn read_line(from: &mut (impl AsyncBufRead + Unpin)) -> io::Result<String> {
@@ -150,8 +155,10 @@ impl Request {
     /// Sends it, and waits for the answer.
     pub(crate) async fn send(self, to: SocketAddr) -> io::Result<Message> {
         let mut stream = BufReader::new(TcpStream::connect(to).await?);
+        let is_head = self.head.starts_with("HEAD ");
         stream.write_all(&self.header("Connection", "close").into_bytes()).await?;
-        timeout(PATIENCE, read_message(&mut stream)).await??.ok_or(io::ErrorKind::UnexpectedEof.into())
+        let answer = async { if is_head { read_head(&mut stream).await } else { read_message(&mut stream).await } };
+        timeout(PATIENCE, answer).await??.ok_or(io::ErrorKind::UnexpectedEof.into())
     }
 
     /// Sends it, and keeps the connection open without reading from it.
