@@ -100,9 +100,30 @@ fn is_path(quoted: &str) -> bool {
 }
 
 /// Long enough to be a test's, and no setting's.
-fn is_test(quoted: &str) -> bool {
+fn is_name(quoted: &str) -> bool {
     quoted.matches('_').count() >= 2
         && quoted.chars().all(|char| char.is_ascii_lowercase() || char.is_ascii_digit() || char == '_')
+}
+
+/// What the attributes in this text make tests.
+fn tests(text: &str) -> BTreeSet<&str> {
+    let mut found = BTreeSet::new();
+    let mut is_test = false;
+    for line in text.lines().map(str::trim) {
+        is_test |= line == "#[test]" || line.starts_with("#[tokio::test");
+        let function = line.strip_prefix("async fn ").or_else(|| line.strip_prefix("fn "));
+        let Some((name, _)) = function.and_then(|function| function.split_once('(')) else { continue };
+        if is_test {
+            found.insert(name);
+        }
+        is_test = false;
+    }
+    found
+}
+
+fn section<'a>(text: &'a str, title: &str) -> &'a str {
+    let (_, rest) = text.split_once(&format!("\n## {title}\n")).unwrap();
+    rest.split("\n## ").next().unwrap()
 }
 
 #[test]
@@ -136,23 +157,48 @@ fn the_files_that_the_documents_name_exist() {
 #[test]
 fn each_line_that_can_be_relied_on_names_a_test_that_exists() {
     let readme = read(&package().join("README.md"));
-    let section =
-        readme.split("\n## What you can rely on\n").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
     let rust = ["examples", "src", "tests"]
         .iter()
         .flat_map(|directory| files(&package().join(directory)))
         .filter(|file| is_rust(file));
     let code: Vec<_> = rust.map(|file| read(&file)).collect();
-    let lines: Vec<_> = section.split("\n- ").skip(1).collect();
+    let known: BTreeSet<_> = code.iter().flat_map(|text| tests(text)).collect();
+    let lines: Vec<_> = section(&readme, "What you can rely on").split("\n- ").skip(1).collect();
     for line in &lines {
-        let tests: Vec<_> = quoted(line).filter(|quoted| is_test(quoted)).collect();
+        let tests: Vec<_> = quoted(line).filter(|quoted| is_name(quoted)).collect();
         for test in &tests {
-            let held = code.iter().any(|text| text.contains(&format!("fn {test}(")));
-            assert!(held, "the README names {test}, which is no test");
+            assert!(known.contains(test), "the README names {test}, which is no test");
         }
         let files = quoted(line).filter(|quoted| is_path(quoted)).count();
         let compiler = line.contains("the compiler is told");
         assert!(!tests.is_empty() || files > 0 || compiler, "no test holds this line of the README: {line}");
     }
     assert!(lines.len() > 15, "{}", lines.len());
+}
+
+#[test]
+fn each_fault_of_the_gateway_names_a_test_that_exists() {
+    let readme = read(&package().join("examples/cognigy_gateway/README.md"));
+    let rows: Vec<_> = section(&readme, "What can fail, and what then happens").split("\n| ").skip(3).collect();
+    for row in &rows {
+        let (_, held_by) = row.trim().trim_end_matches('|').rsplit_once('|').unwrap();
+        let mut text = String::new();
+        for name in quoted(held_by) {
+            // What stands without a module is a part of the test before it.
+            let Some((module, test)) = name.split_once("::") else {
+                assert!(text.contains(&format!("fn {name}(")), "the gateway's README names {name}, which is nowhere");
+                continue;
+            };
+            text = read(&package().join(format!("tests/gateway/{module}.rs")));
+            assert!(tests(&text).contains(test), "the gateway's README names {name}, which is no test");
+        }
+        assert!(!text.is_empty(), "no test holds this row of the gateway's README: {row}");
+    }
+    assert!(rows.len() > 15, "{}", rows.len());
+}
+
+#[test]
+fn a_function_is_a_test_where_an_attribute_makes_it_one() {
+    let text = "#[test]\n#[ignore]\nfn one() {\n    fn inner() {}\n}\n#[tokio::test(start_paused = true)]\n    async fn two() {}\n\nasync fn helper() {}\n// #[test]\nfn other() {}";
+    assert_eq!(tests(text), BTreeSet::from(["one", "two"]));
 }
