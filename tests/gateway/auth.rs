@@ -3,15 +3,9 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::json;
 
-use crate::support::{Answer, Downstream, Gateway, Message, Request, SECRET, Setup, sign};
+use crate::support::{Answer, Downstream, Message, Request, SECRET, Setup, sign, start};
 
 const BODY: &str = r#"{"conversationId":"c-1"}"#;
-
-async fn start() -> (Downstream, Gateway) {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
-    (downstream, gateway)
-}
 
 fn basic(user: &str, password: &str) -> String {
     STANDARD.encode(format!("{user}:{password}"))

@@ -10,17 +10,11 @@ use tokio::{
 };
 
 use crate::support::{
-    Answer, Downstream, Gateway, Message, PATIENCE, Request, SECRET, Setup, eventually, millis_of, pause, proxied,
-    read_message, sign,
+    Answer, Downstream, Message, PATIENCE, Request, SECRET, Setup, eventually, millis_of, pause, proxied, read_message,
+    sign, start, start_with,
 };
 
 const BODY: &str = r#"{"conversationId":"c-1"}"#;
-
-async fn start(settings: &[(&str, &str)]) -> (Downstream, Gateway) {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let setup = settings.iter().fold(Setup::new(downstream.url()), |setup, (name, value)| setup.set(name, *value));
-    (downstream, setup.start().await)
-}
 
 /// A connection on which a test writes what it likes.
 async fn open(address: SocketAddr, head: &str) -> BufReader<TcpStream> {
@@ -45,7 +39,7 @@ fn heads() -> [String; 2] {
 
 #[tokio::test]
 async fn a_declared_length_over_the_limit_is_refused_before_the_body() {
-    let (downstream, gateway) = start(&[]).await;
+    let (downstream, gateway) = start().await;
     for head in heads() {
         let mut stream = open(gateway.address, &format!("{head}Content-Length: 1048577\r\n\r\n")).await;
         assert_eq!(read(&mut stream).await.answer(), (413, json!({ "error": "body_too_large" })));
@@ -55,7 +49,7 @@ async fn a_declared_length_over_the_limit_is_refused_before_the_body() {
 
 #[tokio::test]
 async fn a_client_that_waits_to_be_asked_is_asked_only_for_what_may_come() {
-    let (downstream, gateway) = start(&[("MAX_BODY_BYTES", "100")]).await;
+    let (downstream, gateway) = start_with(Answer::ok(), &[("MAX_BODY_BYTES", "100")]).await;
     for head in heads() {
         let head = format!("{head}Expect: 100-continue\r\n");
         let mut stream = open(gateway.address, &format!("{head}Content-Length: 101\r\n\r\n")).await;
@@ -70,7 +64,7 @@ async fn a_client_that_waits_to_be_asked_is_asked_only_for_what_may_come() {
 
 #[tokio::test]
 async fn a_chunked_body_is_cut_off_at_the_limit() {
-    let (downstream, gateway) = start(&[("MAX_BODY_BYTES", "1000")]).await;
+    let (downstream, gateway) = start_with(Answer::ok(), &[("MAX_BODY_BYTES", "1000")]).await;
     for head in heads() {
         let mut stream = open(gateway.address, &format!("{head}Transfer-Encoding: chunked\r\n\r\n")).await;
         for _ in 0..11 {
@@ -83,7 +77,7 @@ async fn a_chunked_body_is_cut_off_at_the_limit() {
 
 #[tokio::test]
 async fn a_client_that_sends_everything_first_can_read_that_it_was_too_much() {
-    let (_downstream, gateway) = start(&[("MAX_BODY_BYTES", "1000")]).await;
+    let (_downstream, gateway) = start_with(Answer::ok(), &[("MAX_BODY_BYTES", "1000")]).await;
     let size = 4 << 20;
     for head in heads() {
         for declared in [true, false] {
@@ -107,7 +101,7 @@ async fn a_client_that_sends_everything_first_can_read_that_it_was_too_much() {
 
 #[tokio::test]
 async fn a_body_of_exactly_the_limit_is_taken() {
-    let (_downstream, gateway) = start(&[("MAX_BODY_BYTES", "1000")]).await;
+    let (_downstream, gateway) = start_with(Answer::ok(), &[("MAX_BODY_BYTES", "1000")]).await;
     let body = |length: usize| format!("{BODY}{}", " ".repeat(length - BODY.len()));
     assert_eq!(gateway.send(Request::queued(body(1000)).signed(SECRET)).await.status(), 200);
     assert_eq!(gateway.send(Request::queued(body(1001)).signed(SECRET)).await.status(), 413);
@@ -117,7 +111,7 @@ async fn a_body_of_exactly_the_limit_is_taken() {
 
 #[tokio::test]
 async fn a_body_that_stalls_or_trickles_is_given_up() {
-    let (downstream, gateway) = start(&[("BODY_TIMEOUT", "400ms")]).await;
+    let (downstream, gateway) = start_with(Answer::ok(), &[("BODY_TIMEOUT", "400ms")]).await;
     for head in heads() {
         let head = format!("{head}Content-Length: {}\r\n\r\n", BODY.len());
 
@@ -141,7 +135,7 @@ async fn a_body_that_stalls_or_trickles_is_given_up() {
 
 #[tokio::test]
 async fn a_slow_body_within_the_limit_is_taken() {
-    let (_downstream, gateway) = start(&[]).await;
+    let (_downstream, gateway) = start().await;
     let [head, _] = heads();
     let mut stream = open(gateway.address, &format!("{head}Transfer-Encoding: chunked\r\n\r\n")).await;
     for byte in BODY.chars() {
@@ -162,7 +156,7 @@ async fn assert_cut_off(mut stream: BufReader<TcpStream>, what: &str) {
 
 #[tokio::test]
 async fn a_head_that_does_not_arrive_is_cut_off_first_or_later() {
-    let (_downstream, gateway) = start(&[("HEADER_TIMEOUT", "300ms")]).await;
+    let (_downstream, gateway) = start_with(Answer::ok(), &[("HEADER_TIMEOUT", "300ms")]).await;
     let silent = open(gateway.address, "").await;
     let half = open(gateway.address, "POST /webhooks/cognigy HTTP/1.1\r\nHost: g").await;
     let mut later = open(gateway.address, "GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n").await;
@@ -188,7 +182,7 @@ async fn a_long_call_outlives_the_limit_of_the_head() {
 
 #[tokio::test]
 async fn what_is_not_json_is_refused_on_both_routes() {
-    let (downstream, gateway) = start(&[]).await;
+    let (downstream, gateway) = start().await;
     let bodies: [&[u8]; 13] = [
         b"",
         b" ",
@@ -215,7 +209,7 @@ async fn what_is_not_json_is_refused_on_both_routes() {
 
 #[tokio::test]
 async fn a_job_needs_a_conversation() {
-    let (downstream, gateway) = start(&[]).await;
+    let (downstream, gateway) = start().await;
     let bodies = [
         "null",
         "7",
@@ -241,7 +235,7 @@ async fn a_job_needs_a_conversation() {
 
 #[tokio::test]
 async fn deep_nesting_crashes_nothing() {
-    let (downstream, gateway) = start(&[]).await;
+    let (downstream, gateway) = start().await;
     let deep = format!("{}{}", "[".repeat(400_000), "]".repeat(400_000));
     let object = format!(r#"{{"conversationId":"c-1","currentNode":{deep}}}"#);
     for request in [Request::queued(object).signed(SECRET), proxied(deep.clone())] {
@@ -257,7 +251,7 @@ async fn deep_nesting_crashes_nothing() {
 
 #[tokio::test]
 async fn headers_are_judged_first_then_the_declared_length_then_the_body() {
-    let (downstream, gateway) = start(&[("MAX_BODY_BYTES", "100"), ("BODY_TIMEOUT", "30s")]).await;
+    let (downstream, gateway) = start_with(Answer::ok(), &[("MAX_BODY_BYTES", "100"), ("BODY_TIMEOUT", "30s")]).await;
     let unauthorized = (401, json!({ "error": "invalid_signature" }));
     for path in ["/webhooks/cognigy", "/webhook/cognigy"] {
         // Nothing of the body is needed to say that the headers will not do.
@@ -286,7 +280,7 @@ async fn headers_are_judged_first_then_the_declared_length_then_the_body() {
 
 #[tokio::test]
 async fn a_length_that_lies_gets_nothing_through() {
-    let (downstream, gateway) = start(&[("BODY_TIMEOUT", "300ms")]).await;
+    let (downstream, gateway) = start_with(Answer::ok(), &[("BODY_TIMEOUT", "300ms")]).await;
     let [queued, _] = heads();
     // Shorter than the body: what was declared is what is judged.
     let mut stream = open(gateway.address, &format!("{queued}Content-Length: 10\r\n\r\n{BODY}")).await;
@@ -306,7 +300,7 @@ async fn a_length_that_lies_gets_nothing_through() {
 
 #[tokio::test]
 async fn the_type_of_the_body_is_not_judged() {
-    let (_downstream, gateway) = start(&[]).await;
+    let (_downstream, gateway) = start().await;
     for content_type in ["application/json", "text/plain", "nonsense"] {
         assert_eq!(gateway.send(proxied("{}").header("Content-Type", content_type)).await.status(), 200);
         let queued = Request::queued(BODY).signed(SECRET).header("Content-Type", content_type);
@@ -316,7 +310,7 @@ async fn the_type_of_the_body_is_not_judged() {
 
 #[tokio::test]
 async fn a_signed_body_that_is_no_event_leaves_a_line_in_the_log_and_nothing_of_itself() {
-    let (_downstream, gateway) = start(&[]).await;
+    let (_downstream, gateway) = start().await;
     let cases = [
         (Request::queued("private-1").signed(SECRET), r#"reason="invalid_json""#, 1),
         (Request::queued(r#"{"private-2":1}"#).signed(SECRET), r#"reason="missing_conversation_id""#, 1),

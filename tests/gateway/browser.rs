@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::{Answer, Browser, Downstream, Setup, eventually, within};
+use crate::support::{Browser, Setup, eventually, start, within};
 
 /// What the page promises a newcomer.
 const MINUTE: Duration = Duration::from_secs(60);
@@ -111,8 +111,7 @@ async fn a_newcomer_sees_the_circuit_open_and_close() {
 #[ignore = "needs chromium and chromium-driver"]
 async fn without_a_simulator_there_is_nothing_to_press() {
     let Some(browser) = Browser::open().await else { return };
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (_downstream, gateway) = start().await;
     browser.go(&format!("http://{}/", gateway.address)).await;
     until_state(&browser, "Closed").await;
     gateway.call().await;

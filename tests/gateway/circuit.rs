@@ -12,8 +12,7 @@ async fn start(answer: Answer, settings: &[(&str, &str)]) -> (Downstream, Gatewa
         .set("BREAKER_CONSECUTIVE_FAILURES", "0")
         .set("BREAKER_MIN_CALLS", "1000")
         .set("BREAKER_OPEN_FOR", "1m");
-    let setup = settings.iter().fold(quiet, |setup, (name, value)| setup.set(name, *value));
-    (downstream, setup.start().await)
+    (downstream, quiet.with(settings).start().await)
 }
 
 /// 503 `circuit_open`, with the same whole seconds in the body and in the header.

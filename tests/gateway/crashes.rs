@@ -1,4 +1,6 @@
 //! `kill -9`: what was accepted is done all the same. A lease has to run out for real here, so these tests run at once.
+//!
+//! Those that take settings are tests of any queue: `redis` runs them too.
 
 use std::time::Instant;
 
@@ -6,23 +8,27 @@ use rusqlite::Connection;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, Downstream, RECOVERY, Request, SECRET, Setup, millis_of, within};
+use crate::support::{Answer, Downstream, RECOVERY, Request, SECRET, Setup, millis_of, pause, within};
 
 #[tokio::test]
 async fn jobs_outlive_their_gateway() {
     tokio::join!(
         the_same_gateway_finishes_them_after_its_restart(),
-        another_gateway_finishes_them(),
-        a_job_that_keeps_killing_gateways_ends(),
-        a_long_job_is_left_to_a_gateway_that_lives(),
-        a_gateway_that_was_asleep_changes_no_result(),
+        another_gateway_finishes_them(&[]),
+        a_job_that_keeps_killing_gateways_ends(&[]),
+        a_long_job_is_left_to_a_gateway_that_lives(&[]),
+        a_gateway_that_was_asleep_changes_no_result(&[]),
     );
+}
+
+/// Neither an attempt nor a job is cut while a test waits.
+fn setup(downstream: &Downstream, settings: &[(&str, &str)]) -> Setup {
+    Setup::new(downstream.url()).with(&[("DOWNSTREAM_TIMEOUT", "5m"), ("JOB_TIMEOUT", "5m")]).with(settings)
 }
 
 async fn the_same_gateway_finishes_them_after_its_restart() {
     let downstream = Downstream::start(Answer::hang()).await;
-    let setup = Setup::new(downstream.url()).set("QUEUE_CONCURRENCY", "1").set("JOB_TIMEOUT", "5m");
-    let setup = setup.set("DOWNSTREAM_TIMEOUT", "5m");
+    let setup = setup(&downstream, &[("QUEUE_CONCURRENCY", "1")]);
     let gateway = setup.start().await;
     let running = gateway.enqueue(r#"{"conversationId":"running"}"#).await;
     downstream.called(1).await;
@@ -44,14 +50,12 @@ async fn the_same_gateway_finishes_them_after_its_restart() {
     let result = gateway.result_within(RECOVERY, &running).await;
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
     assert!(killed.elapsed() < RECOVERY, "{:?}", killed.elapsed());
-    let keys: Vec<_> =
-        downstream.received().iter().map(|request| request.header("idempotency-key").unwrap().to_owned()).collect();
-    assert_eq!(keys, [running.clone(), queued, running]);
+    assert_eq!(downstream.keys(), [running.clone(), queued, running]);
 }
 
-async fn another_gateway_finishes_them() {
+pub(crate) async fn another_gateway_finishes_them(settings: &[(&str, &str)]) {
     let downstream = Downstream::start(Answer::hang()).await;
-    let setup = Setup::new(downstream.url()).set("DOWNSTREAM_TIMEOUT", "5m").set("JOB_TIMEOUT", "5m");
+    let setup = setup(&downstream, settings);
     let one = setup.start().await;
     let task = one.enqueue(r#"{"conversationId":"c-1"}"#).await;
     downstream.called(1).await;
@@ -60,15 +64,12 @@ async fn another_gateway_finishes_them() {
     one.kill().await;
     let result = other.result_within(RECOVERY, &task).await;
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
-    let received = downstream.received();
-    assert_eq!(received.len(), 2);
-    assert!(received.iter().all(|request| request.header("idempotency-key") == Some(task.as_str())));
+    assert_eq!(downstream.keys(), [task.clone(), task]);
 }
 
-async fn a_job_that_keeps_killing_gateways_ends() {
+pub(crate) async fn a_job_that_keeps_killing_gateways_ends(settings: &[(&str, &str)]) {
     let downstream = Downstream::start(Answer::hang()).await;
-    let setup = Setup::new(downstream.url()).set("DOWNSTREAM_TIMEOUT", "5m").set("JOB_TIMEOUT", "5m");
-    let setup = setup.set("JOB_MAX_RUNS", "2");
+    let setup = setup(&downstream, settings).set("JOB_MAX_RUNS", "2");
     let gateway = setup.start().await;
     let task = gateway.enqueue(r#"{"conversationId":"c-1"}"#).await;
     downstream.called(1).await;
@@ -84,9 +85,9 @@ async fn a_job_that_keeps_killing_gateways_ends() {
     assert_eq!(downstream.calls(), 2);
 }
 
-async fn a_long_job_is_left_to_a_gateway_that_lives() {
+pub(crate) async fn a_long_job_is_left_to_a_gateway_that_lives(settings: &[(&str, &str)]) {
     let downstream = Downstream::start(Answer::ok().after(millis_of(20_000))).await;
-    let setup = Setup::new(downstream.url()).set("DOWNSTREAM_TIMEOUT", "5m").set("JOB_TIMEOUT", "5m");
+    let setup = setup(&downstream, settings);
     let (one, other) = tokio::join!(setup.start(), setup.start());
     let task = one.enqueue(r#"{"conversationId":"c-1"}"#).await;
     let result = other.result_within(RECOVERY, &task).await;
@@ -127,9 +128,10 @@ async fn what_was_accepted_is_known_however_soon_the_gateway_dies() {
 }
 
 /// A machine can be frozen for longer than a lease, and thaw with a job in its hands that another has finished since.
-async fn a_gateway_that_was_asleep_changes_no_result() {
+pub(crate) async fn a_gateway_that_was_asleep_changes_no_result(settings: &[(&str, &str)]) {
     let downstream = Downstream::start(Answer::status(422).after(millis_of(500))).await;
-    let setup = Setup::new(downstream.url()).set("DOWNSTREAM_TIMEOUT", "5m").set("JOB_TIMEOUT", "5m");
+    let cognigy = Downstream::start(Answer::status(200)).await;
+    let setup = setup(&downstream, settings).set("COGNIGY_INJECT_URL", cognigy.url());
     let asleep = setup.start().await;
     let task = asleep.enqueue(r#"{"conversationId":"c-1"}"#).await;
     downstream.called(1).await;
@@ -139,8 +141,9 @@ async fn a_gateway_that_was_asleep_changes_no_result() {
     let result = other.result_within(RECOVERY, &task).await;
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
     asleep.signal("CONT").await;
-    asleep.get("/health").await;
-    crate::support::pause(500).await;
+    asleep.until_ready().await;
+    pause(1000).await;
     assert_eq!(asleep.status(&task).await.answer(), result.answer());
+    assert_eq!(cognigy.bodies().iter().map(|body| body["data"].clone()).collect::<Vec<_>>(), [result.json()]);
     assert_eq!(asleep.job().await.0, 200, "it goes on with other jobs");
 }

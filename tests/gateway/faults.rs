@@ -11,7 +11,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{Answer, Downstream, PATIENCE, RECOVERY, Request, SECRET, Setup, eventually, millis_of, pause};
+use crate::support::{
+    Answer, Downstream, PATIENCE, RECOVERY, Request, SECRET, Setup, eventually, millis_of, pause, start,
+};
 
 #[tokio::test]
 async fn a_webhook_whose_gateway_dies_before_the_commit_was_not_accepted() {
@@ -56,9 +58,7 @@ async fn a_job_whose_gateway_dies_between_the_answer_and_its_record_is_run_again
     assert_eq!(gateway.status(&task).await.answer(), (202, json!({ "status": "processing" })));
     let result = gateway.result_within(RECOVERY, &task).await;
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
-    let keys: Vec<_> =
-        downstream.received().iter().map(|request| request.header("idempotency-key").unwrap().to_owned()).collect();
-    assert_eq!(keys, [task.clone(), task]);
+    assert_eq!(downstream.keys(), [task.clone(), task]);
 }
 
 /// A downstream that answers every request with one gibibyte, as `head` declares it, and counts what it got rid of.
@@ -118,8 +118,7 @@ async fn open_connections_and_slow_senders_do_not_stop_good_traffic() {
     // This process holds the other ends.
     let files = rlimit::increase_nofile_limit(u64::MAX).unwrap();
     assert!(files > 6_000, "the machine allows {files} files at once");
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (_downstream, gateway) = start().await;
     let idle = join_all((0..2_000).map(|_| TcpStream::connect(gateway.address))).await;
     assert!(idle.iter().all(Result::is_ok));
     let head = Request::queued("").header("X-Cognigy-Signature", &"0".repeat(64)).into_head();

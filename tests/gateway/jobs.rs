@@ -4,13 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::json;
 
-use crate::support::{Answer, Downstream, Gateway, Request, SECRET, Setup, millis_of};
-
-async fn start() -> (Downstream, Gateway) {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
-    (downstream, gateway)
-}
+use crate::support::{Answer, Downstream, Request, SECRET, Setup, millis_of, start};
 
 #[tokio::test]
 async fn a_job_is_processing_until_its_result_is_there() {

@@ -33,8 +33,7 @@ fn setup(downstream: &Downstream, token_url: String) -> Setup {
 async fn start(downstream: Answer, tokens: Answer, settings: &[(&str, &str)]) -> (Downstream, Downstream, Gateway) {
     let (downstream, tokens) = (Downstream::start(downstream).await, Downstream::start(tokens).await);
     let setup = setup(&downstream, tokens.url() + "/oauth/token?tenant=a");
-    let setup = settings.iter().fold(setup, |setup, (name, value)| setup.set(name, *value));
-    let gateway = setup.start().await;
+    let gateway = setup.with(settings).start().await;
     (downstream, tokens, gateway)
 }
 

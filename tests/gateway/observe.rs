@@ -3,12 +3,13 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Downstream, Request, SECRET, Setup, eventually, millis_of, proxied, sign};
+use crate::support::{
+    Answer, Downstream, Request, SECRET, Setup, eventually, millis_of, proxied, sign, start, start_with,
+};
 
 #[tokio::test]
 async fn a_fresh_gateway_is_well() {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (downstream, gateway) = start().await;
     let circuit = json!({ "state": "closed", "errorRate": 0.0, "slowRate": 0.0, "calls": 0, "retryAfter": null });
     let health = json!({ "status": "ok", "circuit": circuit, "queue": { "backend": "sqlite", "ready": true } });
     assert_eq!(gateway.get("/health").await.answer(), (200, health));
@@ -17,8 +18,7 @@ async fn a_fresh_gateway_is_well() {
 
 #[tokio::test]
 async fn metrics_count_what_happens() {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (downstream, gateway) = start().await;
     let metrics = gateway.get("/metrics").await;
     assert!(metrics.header("content-type").is_some_and(|kind| kind.starts_with("text/plain")), "{metrics:?}");
 
@@ -50,8 +50,7 @@ async fn metrics_count_what_happens() {
 
 #[tokio::test]
 async fn a_path_makes_no_series_of_its_own() {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (_downstream, gateway) = start().await;
     let task = gateway.enqueue(r#"{"conversationId":"c-1"}"#).await;
     gateway.result(&task).await;
     for path in ["/webhooks/cognigy/status/made-up", "/made-up", "/webhook/made-up"] {
@@ -63,8 +62,7 @@ async fn a_path_makes_no_series_of_its_own() {
 
 #[tokio::test]
 async fn neither_a_method_nor_an_answer_of_the_downstream_makes_a_series_of_its_own() {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (downstream, gateway) = start().await;
     gateway.job().await;
     let series = async || {
         let metrics = gateway.get("/metrics").await;
@@ -90,8 +88,7 @@ async fn neither_a_method_nor_an_answer_of_the_downstream_makes_a_series_of_its_
 
 #[tokio::test]
 async fn each_metric_says_what_it_is() {
-    let downstream = Downstream::start(Answer::ok().after(millis_of(60))).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (_downstream, gateway) = start_with(Answer::ok().after(millis_of(60)), &[]).await;
     gateway.call().await;
     let metrics = gateway.get("/metrics").await;
     for (name, kind) in [
@@ -114,8 +111,7 @@ async fn each_metric_says_what_it_is() {
 
 #[tokio::test]
 async fn what_has_not_happened_yet_is_a_series_of_zero() {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (_downstream, gateway) = start().await;
     let metrics = gateway.get("/metrics").await;
     let mut expected = vec![
         "cognigy_circuit_breaker_trips_total 0".to_owned(),

@@ -4,7 +4,7 @@
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 
-use crate::support::{Answer, Downstream, End, Gateway, Setup, millis_of, refused};
+use crate::support::{Answer, Downstream, End, Gateway, Setup, millis_of, refused, start, start_with};
 
 /// One row: what the downstream does, and what comes of it.
 struct Row {
@@ -273,8 +273,7 @@ async fn refused_connections() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed() {
-    let downstream = Downstream::start(Answer::new(307, &[("Location", "/elsewhere")], "")).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (downstream, gateway) = start_with(Answer::new(307, &[("Location", "/elsewhere")], ""), &[]).await;
     gateway.proxy("{}").await;
     gateway.job().await;
     let paths: Vec<_> = downstream.received().into_iter().map(|request| request.path).collect();
@@ -283,8 +282,7 @@ async fn a_redirect_is_not_followed() {
 
 #[tokio::test]
 async fn the_last_outcome_is_the_one_that_counts() {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (downstream, gateway) = start().await;
 
     downstream.next([Answer::status(503), Answer::raw("", End::Reset)]);
     assert_eq!(gateway.job().await, completed(json!({ "tier": "gold" })));

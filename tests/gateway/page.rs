@@ -10,7 +10,9 @@ use tokio::{
     time::timeout,
 };
 
-use crate::support::{Answer, Downstream, Gateway, PATIENCE, Request, SECRET, Setup, eventually, millis_of, sign};
+use crate::support::{
+    Answer, Downstream, Gateway, PATIENCE, Request, SECRET, Setup, eventually, millis_of, sign, start,
+};
 
 /// A stream of events that is read.
 struct Events(BufReader<TcpStream>);
@@ -55,8 +57,7 @@ fn control(method: &str, path: &str, to: SocketAddr) -> Request {
 
 #[tokio::test]
 async fn the_page_is_served_with_a_policy_that_lets_it_do_nothing_else() {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (_downstream, gateway) = start().await;
     let page = gateway.get("/").await;
     assert_eq!((page.status(), page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     let policy = page.header("content-security-policy").expect("a policy");
@@ -160,8 +161,7 @@ async fn a_queue_that_does_not_answer_is_shown_as_one() {
 
 #[tokio::test]
 async fn those_who_watch_are_bounded_and_make_place_when_they_go() {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (_downstream, gateway) = start().await;
     let mut watching = Vec::new();
     for _ in 0..32 {
         watching.push(Events::open(&gateway).await);

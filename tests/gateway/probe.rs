@@ -11,8 +11,7 @@ async fn open(health: Answer, settings: &[(&str, &str)]) -> (Downstream, Gateway
         .set("BREAKER_CONSECUTIVE_FAILURES", "1")
         .set("BREAKER_OPEN_FOR", "300ms")
         .set("HEALTH_PROBE_INTERVAL", "1m");
-    let setup = settings.iter().fold(setup, |setup, (name, value)| setup.set(name, *value));
-    let gateway = setup.start().await;
+    let gateway = setup.with(settings).start().await;
     assert_eq!(gateway.call().await, 502);
     downstream.always(Answer::ok());
     (downstream, gateway)

@@ -2,13 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Answer, Downstream, Gateway, Request, SECRET, Setup, eventually, proxied, sign};
-
-async fn start() -> (Downstream, Gateway) {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
-    (downstream, gateway)
-}
+use crate::support::{Answer, Downstream, Request, SECRET, Setup, eventually, proxied, sign, start, start_with};
 
 #[tokio::test]
 async fn the_body_goes_on_byte_for_byte_and_so_does_the_answer() {
@@ -31,8 +25,7 @@ async fn the_attempts_of_one_call_share_a_key_that_no_other_call_has() {
     downstream.always(Answer::status(429));
     gateway.proxy(r#"{"n":1}"#).await;
     gateway.proxy(r#"{"n":1}"#).await;
-    let received = downstream.received();
-    let keys: Vec<_> = received.iter().map(|request| request.header("idempotency-key").expect("a key")).collect();
+    let (received, keys) = (downstream.received(), downstream.keys());
     assert_eq!(keys.len(), 6);
     assert!(keys[..3].iter().all(|key| key == &keys[0]) && keys[3..].iter().all(|key| key == &keys[3]), "{keys:?}");
     assert!(!keys[0].is_empty() && keys[0] != keys[3], "{keys:?}");
@@ -130,8 +123,7 @@ async fn a_client_that_hangs_up_between_two_attempts_gets_no_second_one() {
 
 #[tokio::test]
 async fn many_calls_run_at_once() {
-    let downstream = Downstream::start(Answer::ok().after(crate::support::millis_of(300))).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (downstream, gateway) = start_with(Answer::ok().after(crate::support::millis_of(300)), &[]).await;
     let calls = (0..50).map(|_| gateway.proxy("{}"));
     let responses = futures_util::future::join_all(calls).await;
     assert!(
@@ -140,8 +132,7 @@ async fn many_calls_run_at_once() {
             .all(|response| response.answer() == (200, json!({ "status": "forwarded", "data": { "tier": "gold" } })))
     );
     assert!(downstream.most_running() > 10, "{}", downstream.most_running());
-    let keys: std::collections::HashSet<_> =
-        downstream.received().iter().map(|request| request.header("idempotency-key").unwrap().to_owned()).collect();
+    let keys: std::collections::HashSet<_> = downstream.keys().into_iter().collect();
     assert_eq!(keys.len(), 50);
 }
 

@@ -5,7 +5,9 @@ use std::{collections::HashSet, time::Instant};
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::support::{Answer, Downstream, PATIENCE, Request, SECRET, Setup, eventually, millis_of, pause};
+use crate::support::{
+    Answer, Downstream, Gateway, PATIENCE, Request, SECRET, Setup, eventually, millis_of, pause, start,
+};
 
 #[tokio::test]
 async fn a_locked_database_is_a_503_while_the_proxied_route_goes_on() {
@@ -78,8 +80,14 @@ async fn a_job_that_ends_while_the_database_is_locked_keeps_its_result() {
 
 #[tokio::test]
 async fn gateways_on_one_file_share_the_jobs_and_not_the_circuit() {
+    share_the_jobs_and_not_the_circuit(&[]).await;
+}
+
+/// Two gateways on one queue, whichever it is.
+pub(crate) async fn share_the_jobs_and_not_the_circuit(settings: &[(&str, &str)]) -> (Gateway, Gateway) {
     let downstream = Downstream::start(Answer::ok().after(millis_of(20))).await;
     let setup = Setup::new(downstream.url()).set("BREAKER_CONSECUTIVE_FAILURES", "1").set("RETRY_MAX_ATTEMPTS", "1");
+    let setup = setup.with(settings);
     let (one, other) = tokio::join!(setup.start(), setup.start());
     let mut tasks = Vec::new();
     for n in 0..10 {
@@ -90,17 +98,16 @@ async fn gateways_on_one_file_share_the_jobs_and_not_the_circuit() {
     for task in &tasks {
         let results = [one.result(task).await.answer(), other.result(task).await.answer()];
         assert_eq!(results[0], results[1]);
-        assert_eq!(results[0].1["nextNode"], "continue_dialog");
+        assert_eq!((results[0].0, &results[0].1["nextNode"]), (200, &json!("continue_dialog")));
     }
-    let received = downstream.received();
-    let keys: HashSet<_> = received.iter().filter_map(|request| request.header("idempotency-key")).collect();
-    assert_eq!((received.len(), keys.len()), (20, 20));
-    assert!(tasks.iter().all(|task| keys.contains(task.as_str())));
+    assert_eq!(downstream.calls(), 20);
+    assert_eq!(downstream.keys().into_iter().collect::<HashSet<_>>(), tasks.into_iter().collect());
 
     downstream.next([Answer::status(500)]);
     assert_eq!(one.call().await, 502);
     assert_eq!(one.circuit().await["state"], "open");
     assert_eq!(other.circuit().await["state"], "closed");
+    (one, other)
 }
 
 #[tokio::test]
@@ -138,8 +145,7 @@ async fn the_queue_can_live_in_memory() {
 
 #[tokio::test]
 async fn a_burst_of_webhooks_is_taken_whole() {
-    let downstream = Downstream::start(Answer::ok()).await;
-    let gateway = Setup::new(downstream.url()).start().await;
+    let (downstream, gateway) = start().await;
     let webhooks = (0..200).map(|n| gateway.enqueue(format!(r#"{{"conversationId":"c-{n}"}}"#)));
     let tasks: HashSet<_> = futures_util::future::join_all(webhooks).await.into_iter().collect();
     assert_eq!(tasks.len(), 200);

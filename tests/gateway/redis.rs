@@ -2,13 +2,16 @@
 //!
 //! Leases run out for real here, so most of this waits at once.
 
-use std::{collections::HashSet, time::Instant};
+use std::time::Instant;
 
 use serde_json::json;
 
-use crate::support::{
-    Answer, Downstream, Gateway, Message, PASSWORD, RECOVERY, RedisServer, Request, SECRET, Setup, eventually,
-    millis_of, pause, within,
+use crate::{
+    crashes, inject, queue,
+    support::{
+        Answer, Downstream, Gateway, Message, PASSWORD, RECOVERY, RedisServer, Request, SECRET, Setup, eventually,
+        millis_of, pause, within,
+    },
 };
 
 /// A webhook is answered within this.
@@ -41,31 +44,11 @@ async fn refused(gateway: &Gateway) {
     assert_eq!(health.json()["queue"], json!({ "backend": "redis", "ready": false }));
 }
 
-async fn ready(gateway: &Gateway) {
-    eventually("the queue is back", async || (gateway.get("/health").await.status() == 200).then_some(())).await;
-}
-
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn gateways_on_one_redis_share_jobs_and_results() {
     let redis = RedisServer::start();
-    let downstream = Downstream::start(Answer::ok().after(millis_of(20))).await;
-    let setup = setup(&downstream, &redis);
-    let (one, other) = tokio::join!(setup.start(), setup.start());
-    let mut tasks = Vec::new();
-    for n in 0..10 {
-        for gateway in [&one, &other] {
-            tasks.push(gateway.enqueue(format!(r#"{{"conversationId":"c-{n}"}}"#)).await);
-        }
-    }
-    for task in &tasks {
-        let results = [ended(&one, task).await.answer(), ended(&other, task).await.answer()];
-        assert_eq!(results[0], results[1]);
-        assert_eq!((results[0].0, &results[0].1["nextNode"]), (200, &json!("continue_dialog")));
-    }
-    let received = downstream.received();
-    let keys: HashSet<_> = received.iter().filter_map(|request| request.header("idempotency-key")).collect();
-    assert_eq!((received.len(), keys.len()), (20, 20));
+    let (one, other) = queue::share_the_jobs_and_not_the_circuit(&[("QUEUE_URL", &redis.url())]).await;
     let health = other.get("/health").await;
     assert_eq!((health.status(), &health.json()["queue"]), (200, &json!({ "backend": "redis", "ready": true })));
     assert_eq!(one.status(&"0".repeat(32)).await.answer(), (404, json!({ "error": "unknown_task" })));
@@ -74,60 +57,15 @@ async fn gateways_on_one_redis_share_jobs_and_results() {
 #[tokio::test]
 #[ignore = "needs redis-server"]
 async fn jobs_outlive_their_gateway() {
+    let servers = [(); 4].map(|()| RedisServer::start());
+    let urls = servers.each_ref().map(RedisServer::url);
+    let [first, second, third, fourth] = urls.each_ref().map(|url| [("QUEUE_URL", url.as_str())]);
     tokio::join!(
-        another_gateway_runs_the_job_of_one_that_died(),
-        a_gateway_that_was_asleep_changes_no_result(),
-        a_long_job_is_left_to_a_gateway_that_lives(),
+        crashes::another_gateway_finishes_them(&first),
+        crashes::a_job_that_keeps_killing_gateways_ends(&second),
+        crashes::a_long_job_is_left_to_a_gateway_that_lives(&third),
+        crashes::a_gateway_that_was_asleep_changes_no_result(&fourth),
     );
-}
-
-async fn another_gateway_runs_the_job_of_one_that_died() {
-    let redis = RedisServer::start();
-    let downstream = Downstream::start(Answer::hang()).await;
-    let setup = setup(&downstream, &redis).set("DOWNSTREAM_TIMEOUT", "5m").set("JOB_TIMEOUT", "5m");
-    let one = setup.start().await;
-    let task = one.enqueue(EVENT).await;
-    downstream.called(1).await;
-    downstream.always(Answer::ok());
-    let other = setup.start().await;
-    one.kill().await;
-    let result = ended(&other, &task).await;
-    assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
-    let received = downstream.received();
-    assert_eq!(received.len(), 2);
-    assert!(received.iter().all(|request| request.header("idempotency-key") == Some(task.as_str())));
-}
-
-async fn a_gateway_that_was_asleep_changes_no_result() {
-    let redis = RedisServer::start();
-    let downstream = Downstream::start(Answer::status(422).after(millis_of(500))).await;
-    let cognigy = Downstream::start(Answer::status(200)).await;
-    let setup = setup(&downstream, &redis).set("DOWNSTREAM_TIMEOUT", "5m").set("JOB_TIMEOUT", "5m");
-    let setup = setup.set("COGNIGY_INJECT_URL", cognigy.url());
-    let asleep = setup.start().await;
-    let task = asleep.enqueue(EVENT).await;
-    downstream.called(1).await;
-    asleep.signal("STOP").await;
-    downstream.always(Answer::ok());
-    let other = setup.start().await;
-    let result = ended(&other, &task).await;
-    assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));
-    asleep.signal("CONT").await;
-    ready(&asleep).await;
-    pause(1000).await;
-    assert_eq!(asleep.status(&task).await.answer(), result.answer());
-    assert_eq!(cognigy.bodies().iter().map(|body| body["data"].clone()).collect::<Vec<_>>(), [result.json()]);
-    assert_eq!(asleep.job().await.0, 200, "it goes on with other jobs");
-}
-
-async fn a_long_job_is_left_to_a_gateway_that_lives() {
-    let redis = RedisServer::start();
-    let downstream = Downstream::start(Answer::ok().after(millis_of(16_000))).await;
-    let setup = setup(&downstream, &redis).set("DOWNSTREAM_TIMEOUT", "5m").set("JOB_TIMEOUT", "5m");
-    let (one, other) = tokio::join!(setup.start(), setup.start());
-    let task = one.enqueue(EVENT).await;
-    assert_eq!(ended(&other, &task).await.json()["nextNode"], "continue_dialog");
-    assert_eq!(downstream.calls(), 1);
 }
 
 #[tokio::test]
@@ -200,20 +138,20 @@ async fn a_redis_that_is_away_or_hangs_is_a_503_and_waited_for() {
     refused(&gateway).await;
     assert_eq!(gateway.call().await, 200, "the proxied route needs no queue");
     redis.up();
-    ready(&gateway).await;
+    gateway.until_ready().await;
     assert_eq!(gateway.job().await.0, 200);
 
     redis.signal("STOP");
     refused(&gateway).await;
     assert_eq!(gateway.call().await, 200, "the proxied route needs no queue");
     redis.signal("CONT");
-    ready(&gateway).await;
+    gateway.until_ready().await;
     assert_eq!(gateway.job().await.0, 200);
 
     redis.down();
     refused(&gateway).await;
     redis.up();
-    ready(&gateway).await;
+    gateway.until_ready().await;
     assert_eq!(gateway.job().await.0, 200);
 }
 
@@ -239,7 +177,7 @@ async fn a_redis_that_takes_no_writes_is_not_ready() {
     let redis = RedisServer::start();
     let downstream = Downstream::start(Answer::ok()).await;
     let gateway = setup(&downstream, &redis).start().await;
-    ready(&gateway).await;
+    gateway.until_ready().await;
     let set =
         |memory: &str| redis::cmd("CONFIG").arg(&["SET", "maxmemory", memory]).exec(&mut redis.connect()).unwrap();
     set("1");
@@ -247,7 +185,7 @@ async fn a_redis_that_takes_no_writes_is_not_ready() {
     assert_eq!(answer.answer(), (503, json!({ "error": "queue_unavailable" })));
     assert_eq!(gateway.get("/health").await.status(), 503);
     set("0");
-    ready(&gateway).await;
+    gateway.until_ready().await;
     assert_eq!(gateway.job().await.0, 200);
 }
 
@@ -255,18 +193,10 @@ async fn a_redis_that_takes_no_writes_is_not_ready() {
 #[ignore = "needs redis-server"]
 async fn cognigy_sees_no_more_requests_of_all_gateways_than_it_takes() {
     let redis = RedisServer::start();
-    let downstream = Downstream::start(Answer::ok()).await;
-    let cognigy = Downstream::start(Answer::status(200)).await;
-    let setup = setup(&downstream, &redis).set("COGNIGY_INJECT_URL", cognigy.url());
+    let (_downstream, cognigy, setup) = inject::start().await;
+    let setup = setup.set("QUEUE_URL", redis.url());
     let (one, other) = tokio::join!(setup.start(), setup.start());
-    for _ in 0..21 {
-        let webhooks = (0..50).map(|n| [&one, &other][n % 2].enqueue(EVENT));
-        futures_util::future::join_all(webhooks).await;
-    }
-    cognigy.called(1000).await;
-    pause(1500).await;
-    assert_eq!(cognigy.calls(), 1000);
-    assert_eq!(one.job().await.1["nextNode"], "continue_dialog", "results go on");
+    inject::assert_no_more_than_it_takes(&[one, other], &cognigy).await;
 }
 
 #[tokio::test]

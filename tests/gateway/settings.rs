@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use futures_util::{StreamExt, stream};
 
-use crate::support::{Answer, Downstream, Request, Setup, eventually};
+use crate::support::{Answer, Downstream, Request, Setup, eventually, start_with};
 
 /// The names of the settings, as variables, flags or in words, are all the same to this.
 fn folded(text: &str) -> String {
@@ -266,7 +266,6 @@ async fn a_flag_wins_over_its_variable() {
 
 #[tokio::test]
 async fn rules_that_are_off_and_limits_of_any_size_are_accepted() {
-    let downstream = Downstream::start(Answer::ok()).await;
     let settings = [
         ("BREAKER_CONSECUTIVE_FAILURES", "0"),
         ("BREAKER_FAILURES", "0"),
@@ -283,8 +282,7 @@ async fn rules_that_are_off_and_limits_of_any_size_are_accepted() {
         ("QUEUE_CONCURRENCY", "1"),
         ("JOB_TIMEOUT", "1h"),
     ];
-    let setup = settings.iter().fold(Setup::new(downstream.url()), |setup, (name, value)| setup.set(name, *value));
-    let gateway = setup.start().await;
+    let (_downstream, gateway) = start_with(Answer::ok(), &settings).await;
     assert_eq!(gateway.call().await, 200);
     assert_eq!(gateway.job().await.1["nextNode"], "continue_dialog");
 }

@@ -196,6 +196,11 @@ impl Downstream {
         self.received().windows(2).map(|pair| pair[1].at - pair[0].at).collect()
     }
 
+    /// The idempotency keys of all requests, each of which has one.
+    pub(crate) fn keys(&self) -> Vec<String> {
+        self.received().iter().map(|request| request.header("idempotency-key").expect("a key").to_owned()).collect()
+    }
+
     /// The JSON bodies of all requests.
     pub(crate) fn bodies(&self) -> Vec<Value> {
         self.received().iter().map(|request| request.message.json()).collect()

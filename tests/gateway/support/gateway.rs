@@ -102,6 +102,10 @@ impl Setup {
         self
     }
 
+    pub(crate) fn with(self, settings: &[(&str, &str)]) -> Self {
+        settings.iter().fold(self, |setup, (name, value)| setup.set(name, *value))
+    }
+
     pub(crate) fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self
@@ -261,6 +265,10 @@ impl Gateway {
             (circuit["state"] == state).then_some(circuit)
         })
         .await
+    }
+
+    pub(crate) async fn until_ready(&self) {
+        eventually("the queue is ready", async || (self.get("/health").await.status() == 200).then_some(())).await;
     }
 
     /// The sum of the series of this name that carry all these labels; there is one at least.

@@ -42,6 +42,18 @@ pub(crate) async fn within<T>(limit: Duration, what: &str, mut ask: impl AsyncFn
     }
 }
 
+/// A gateway in front of a downstream that answers well.
+pub(crate) async fn start() -> (Downstream, Gateway) {
+    start_with(Answer::ok(), &[]).await
+}
+
+/// A gateway with these settings in front of a downstream that always answers so.
+pub(crate) async fn start_with(answer: Answer, settings: &[(&str, &str)]) -> (Downstream, Gateway) {
+    let downstream = Downstream::start(answer).await;
+    let gateway = Setup::new(downstream.url()).with(settings).start().await;
+    (downstream, gateway)
+}
+
 pub(crate) async fn pause(millis: u64) {
     tokio::time::sleep(millis_of(millis)).await;
 }
