@@ -2,6 +2,7 @@
 //! tower-resilience-circuitbreaker 0.14, each set up as nearly alike as it allows. Prints a table; COMPARE.md quotes it.
 //!
 //! `cargo run --manifest-path benches/peers/Cargo.toml --example behaviour`
+#![expect(clippy::disallowed_methods, reason = "the others read the system's clock, and cannot be told another time")]
 
 use std::{
     future::{Future, pending},
@@ -74,8 +75,11 @@ impl Breaker {
     }
 }
 
+/// A breaker's name, and how one is made.
+type Named = (&'static str, fn() -> Breaker);
+
 /// Half of ten calls open each of them, for as long; one probe decides, where there is such a setting.
-fn breakers() -> [(&'static str, fn() -> Breaker); 4] {
+fn breakers() -> [Named; 4] {
     [
         ("portcullis", || {
             let circuit = Circuit::builder("x").failure_rate(0.5).count_window(10).slow_call(SLOW).open_for(OPEN);

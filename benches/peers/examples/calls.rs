@@ -58,7 +58,7 @@ fn through_breaker(kind: &str, state: &str, calls: u32) {
     let failing = state == "failing";
     // A number goes through the opaque box, and not a result: its halves would be written one by one and read back as one,
     // which costs more than what is to be measured.
-    let outcome = move |call: u32| if failing && call % 10 == 0 { Err(call) } else { Ok(call) };
+    let outcome = move |call: u32| if failing && call.is_multiple_of(10) { Err(call) } else { Ok(call) };
     if kind == "call" {
         for call in 0..calls {
             black_box(circuit.call(|| outcome(black_box(call))).is_ok());
