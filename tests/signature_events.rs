@@ -84,7 +84,8 @@ fn a_secret_with_white_space_around_it_or_a_short_one_is_warned_of_without_being
         }
         drop(SignatureLayer::new(Scheme::cognigy(), Secret::new(secret).unwrap()));
         let told = log.take();
-        assert_eq!((told.matches("WARN").count(), told.matches("label").count()), (warnings, 0), "{told}");
+        let named = told.matches(r#" label="first""#).count();
+        assert_eq!((told.matches("WARN").count(), named), (warnings, warnings), "{told}");
     }
     assert!(Secret::decode("hunter2", KeyEncoding::Hex).is_err());
     assert_eq!(log.take(), "");

@@ -155,7 +155,7 @@ impl Key {
         const LABELS: [&str; MAX_SECRETS] = ["first", "second", "third", "fourth"];
         let (mac, credential) = (Mac::new(hash, secret.bytes()), credentials::blind(secret.bytes()));
         let not_after = secret.end();
-        let label = secret.into_label().unwrap_or_else(|| LABELS[place].into());
+        let label = secret.into_label(LABELS[place]);
         Self { mac, credential, not_after, voucher: Arc::new(Voucher::new(Arc::clone(scheme), label)) }
     }
 

@@ -114,15 +114,16 @@ impl Secret {
         &self.bytes
     }
 
-    /// Its label, where it was given one: all that whoever takes it in still needs, so it is warned of now.
-    pub(super) fn into_label(self) -> Option<Arc<str>> {
-        self.warn();
-        self.label
+    /// Its label, or `place` where it was given none: all that whoever takes it in still needs, so it is warned of now.
+    pub(super) fn into_label(self, place: &str) -> Arc<str> {
+        self.warn(Some(place));
+        self.label.unwrap_or_else(|| place.into())
     }
 
-    /// Warns of what looks like a mistake, once whoever reads it can be told which secret that is.
-    pub(super) fn warn(&self) {
-        let label = self.label.as_deref();
+    /// Warns of what looks like a mistake, once whoever reads it can be told which secret that is: by its label, or else by its
+    /// place, where it has one.
+    pub(super) fn warn(&self, place: Option<&str>) {
+        let label = self.label.as_deref().or(place);
         if self.bytes.len() != self.bytes.trim_ascii().len() {
             event!(WARN, "a signature secret begins or ends with white space", label = label);
         }

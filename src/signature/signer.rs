@@ -35,7 +35,7 @@ pub struct Signer {
 impl Signer {
     /// Signs by `scheme` with `secret`.
     pub fn new(scheme: Scheme, secret: Secret) -> Self {
-        secret.warn();
+        secret.warn(None);
         let mac = Mac::new(scheme.hash(), secret.bytes());
         Self { scheme, mac, extensions: Extensions::new(), clock: WallClock::system() }
     }

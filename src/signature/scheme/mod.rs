@@ -312,9 +312,13 @@ fn alias(names: &[HeaderName], family: usize) -> &HeaderName {
 ///
 /// All names are passed along, which is faster than to hash one, byte by byte, unless there are very many.
 pub(super) fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Result<&'h HeaderValue, Reason> {
-    let mut values = headers.iter().filter(|(other, _)| *other == name).map(|(_, value)| value);
-    let only = values.next().ok_or(Reason::Missing)?;
-    if values.next().is_some() { Err(Reason::Repeated) } else { Ok(only) }
+    let mut only = None;
+    for (other, value) in headers {
+        if other == name && only.replace(value).is_some() {
+            return Err(Reason::Repeated);
+        }
+    }
+    only.ok_or(Reason::Missing)
 }
 
 pub(super) fn text(value: &HeaderValue) -> Result<&str, Reason> {
