@@ -12,14 +12,13 @@ use portcullis::{
 };
 use tower::{Service, ServiceExt, timeout::error::Elapsed};
 use tracing::{Instrument, Span, info_span};
-use tracing_opentelemetry::OpenTelemetrySpanExt;
 
 use crate::{
     downstream::CallError,
     exchange::{Answer, Request, causes},
     metrics,
     recent::{CallEnding, Origin, Recent},
-    telemetry::{SPANS, Shown, fail},
+    telemetry::{SPANS, Shown, fail, say},
     trace::TraceContext,
 };
 
@@ -50,8 +49,8 @@ where
         otel.kind = "client",
         retry.attempt = i64::from(number),
     );
-    span.set_attribute("http.request.method", Shown(request.method()));
-    span.set_attribute("url.full", Shown(request.uri()));
+    say(&span, "http.request.method", Shown(request.method()));
+    say(&span, "url.full", Shown(request.uri()));
     if let Some(trace) = TraceContext::within(&span) {
         trace.put(request.headers_mut());
     }
@@ -101,7 +100,7 @@ fn judge(span: &Span, result: Result<Answer, BoxError>) -> Result<Answer, CallEr
     match result {
         Ok(answer) => {
             let status: StatusCode = answer.status();
-            span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
+            say(span, "http.response.status_code", i64::from(status.as_u16()));
             if status.is_client_error() || status.is_server_error() {
                 tracing::warn!(status = status.as_u16(), "the downstream answered with an error");
                 fail(span, status.as_str(), status.to_string());

@@ -36,14 +36,16 @@ impl Invalid {
 
 impl<'a> DialogEvent<'a> {
     pub(crate) fn parse(body: &'a [u8]) -> Result<Self, Invalid> {
-        let event = json::parse(body).ok_or(Invalid::Json)?;
         let names = ["conversationId", "variables", "currentNode", "userId", "sessionId"];
-        let [conversation_id, variables, current_node, user_id, session_id] =
-            json::members(event, names).ok_or(Invalid::ConversationId)?;
+        // Read once more only if it is no object.
+        let [conversation_id, variables, current_node, user_id, session_id] = json::members(body, names)
+            .ok_or_else(|| json::parse(body).map_or(Invalid::Json, |_| Invalid::ConversationId))?;
         let conversation_id = conversation_id
             .filter(|id| id.get().starts_with('"') && id.get() != "\"\"")
             .ok_or(Invalid::ConversationId)?;
-        let customer_id = variables.and_then(|variables| json::members(variables, ["customerId"])).and_then(|[id]| id);
+        let customer_id = variables
+            .and_then(|variables| json::members(variables.get().as_bytes(), ["customerId"]))
+            .and_then(|[id]| id);
         Ok(Self { conversation_id, customer_id, current_node, user_id, session_id })
     }
 

@@ -20,6 +20,12 @@ pub(crate) const NOTICE: &str = "cognigy_gateway::notice";
 
 /// What is logged and what is exported are independent of each other: the filter is the log's.
 pub(crate) fn init(settings: &Settings, spans: Option<&SdkTracerProvider>) -> Result<(), String> {
+    if spans.is_none()
+        && let Ok(targets) = settings.rust_log.parse::<Targets>()
+    {
+        let targets = targets.with_target(NOTICE, Level::INFO);
+        return registry().with(targets).with(log(settings)).try_init().map_err(|error| error.to_string());
+    }
     let always = format!("{NOTICE}=info").parse().map_err(|error| format!("{error}"))?;
     let filter = EnvFilter::try_new(&settings.rust_log).map_err(|error| error.to_string())?.add_directive(always);
     let Some(provider) = spans else {

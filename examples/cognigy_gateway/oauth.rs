@@ -95,8 +95,7 @@ async fn fetch(http: Client, grant: Grant) -> Result<Token, BoxError> {
     if head.status.is_success() {
         return Ok(token(&body)?);
     }
-    let code =
-        json::parse(&body).and_then(|answer| json::members(answer, ["error"])).and_then(|[code]| json::text(code?));
+    let code = json::members(&body, ["error"]).and_then(|[code]| json::text(code?));
     let code = code
         .as_deref()
         .and_then(|code| CODES.into_iter().find(|known| *known == code))
@@ -106,8 +105,7 @@ async fn fetch(http: Client, grant: Grant) -> Result<Token, BoxError> {
 
 /// The token of an answer (§5.1), which is not shown where it is none.
 fn token(answer: &[u8]) -> Result<Token, String> {
-    let members =
-        json::parse(answer).and_then(|answer| json::members(answer, ["access_token", "token_type", "expires_in"]));
+    let members = json::members(answer, ["access_token", "token_type", "expires_in"]);
     let Some([token, kind, expires_in]) = members else {
         return Err("the token server's answer is no JSON object".into());
     };

@@ -51,6 +51,7 @@ pub(crate) fn provider(settings: &Settings, http: Client) -> Result<Option<SdkTr
         .with_timeout(TIMEOUT)
         .build()
         .map_err(|error| error.to_string())?;
+    EXPORTED.store(true, Ordering::Relaxed);
     let resource = Resource::builder().with_service_name(settings.service_name().to_owned()).build();
     Ok(Some(SdkTracerProvider::builder().with_resource(resource).with_batch_exporter(exporter).build()))
 }
@@ -58,6 +59,20 @@ pub(crate) fn provider(settings: &Settings, http: Client) -> Result<Option<SdkTr
 /// Exports what is left, as far as that is possible in a moment.
 pub(crate) async fn flush(provider: SdkTracerProvider) {
     drop(tokio::task::spawn_blocking(move || provider.shutdown_with_timeout(FLUSH)).await);
+}
+
+/// Whether anybody gets the spans' attributes. To ask a span's subscriber for that costs more than the span.
+static EXPORTED: AtomicBool = AtomicBool::new(false);
+
+pub(crate) fn are_exported() -> bool {
+    EXPORTED.load(Ordering::Relaxed)
+}
+
+/// Says something in a span, where spans are exported.
+pub(crate) fn say(span: &Span, name: &'static str, value: impl Into<Value>) {
+    if are_exported() {
+        span.set_attribute(name, value);
+    }
 }
 
 /// What becomes the text of an attribute, and is not written where spans are not exported.
@@ -71,6 +86,9 @@ impl<T: Display> From<Shown<T>> for Value {
 
 /// Says in a span that what it stands for failed, and why.
 pub(crate) fn fail(span: &Span, kind: &str, why: String) {
+    if !are_exported() {
+        return;
+    }
     let kind = kind.to_owned();
     span.set_status(Status::error(""));
     span.set_attribute("error.type", kind.clone());

@@ -8,6 +8,8 @@ use opentelemetry::{
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
+use crate::telemetry::are_exported;
+
 const PARENT: HeaderName = HeaderName::from_static("traceparent");
 const STATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -34,6 +36,9 @@ impl TraceContext {
 
     /// Where the trace stands within `span`, if spans are exported.
     pub(crate) fn within(span: &Span) -> Option<Self> {
+        if !are_exported() {
+            return None;
+        }
         let context = span.context();
         let span = context.span();
         let id = span.span_context();
@@ -46,8 +51,10 @@ impl TraceContext {
     /// Puts `span`, which nobody has entered yet, under this, and says where the trace stands within it. Where spans are not
     /// exported that is where it stood, so that the spans before and after the gateway stay together.
     pub(crate) fn enter(&self, span: &Span) -> Self {
-        if let Some(parent) = self.remote() {
-            // Refused where spans are not exported.
+        if are_exported()
+            && let Some(parent) = self.remote()
+        {
+            // Refused where the span is not recorded.
             let _ = span.set_parent(Context::new().with_remote_span_context(parent));
         }
         Self::within(span).unwrap_or_else(|| if self.parent.is_some() { self.clone() } else { Self::begin() })
