@@ -20,17 +20,13 @@ pub(crate) const NOTICE: &str = "cognigy_gateway::notice";
 
 /// What is logged and what is exported are independent of each other: the filter is the log's.
 pub(crate) fn init(settings: &Settings, spans: Option<&SdkTracerProvider>) -> Result<(), String> {
-    if spans.is_none()
-        && let Ok(targets) = settings.rust_log.parse::<Targets>()
-    {
-        let targets = targets.with_target(NOTICE, Level::INFO);
-        return registry().with(targets).with(log(settings)).try_init().map_err(|error| error.to_string());
-    }
-    let always = format!("{NOTICE}=info").parse().map_err(|error| format!("{error}"))?;
-    let filter = EnvFilter::try_new(&settings.rust_log).map_err(|error| error.to_string())?.add_directive(always);
     let Some(provider) = spans else {
-        // One filter for all costs less than one for each layer.
-        return registry().with(filter).with(log(settings)).try_init().map_err(|error| error.to_string());
+        // One filter for all costs less than one for each layer, and one of targets alone less than one that knows spans.
+        return match targets(&settings.rust_log) {
+            Some(targets) => registry().with(targets).with(log(settings)).try_init(),
+            None => registry().with(filter(&settings.rust_log)?).with(log(settings)).try_init(),
+        }
+        .map_err(|error| error.to_string());
     };
     let spans = tracing_opentelemetry::layer()
         .with_tracer(provider.tracer("cognigy_gateway"))
@@ -39,7 +35,20 @@ pub(crate) fn init(settings: &Settings, spans: Option<&SdkTracerProvider>) -> Re
         .with_target(false)
         .with_tracked_inactivity(false)
         .with_filter(Targets::new().with_target(SPANS, Level::INFO));
+    let filter = filter(&settings.rust_log)?;
     registry().with(log(settings).with_filter(filter)).with(spans).try_init().map_err(|error| error.to_string())
+}
+
+fn filter(directives: &str) -> Result<EnvFilter, String> {
+    let always = format!("{NOTICE}=info").parse().map_err(|error| format!("{error}"))?;
+    Ok(EnvFilter::try_new(directives).map_err(|error| error.to_string())?.add_directive(always))
+}
+
+/// The same filter, where it asks for nothing but targets and levels.
+fn targets(directives: &str) -> Option<Targets> {
+    let is_plain = !directives.contains('[') && directives.split(',').all(|directive| !directive.is_empty());
+    let targets: Option<Targets> = directives.parse().ok().filter(|_| is_plain);
+    targets.map(|targets| targets.with_target(NOTICE, Level::INFO))
 }
 
 fn log<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
@@ -54,5 +63,41 @@ where
     match settings.log_format {
         LogFormat::Text => log.boxed(),
         LogFormat::Json => log.json().boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::{enabled, subscriber::with_default};
+
+    use super::*;
+
+    fn seen(subscriber: impl Subscriber + Send + Sync) -> [bool; 8] {
+        with_default(subscriber, || {
+            [
+                enabled!(target: "hyper", Level::WARN),
+                enabled!(target: "hyper::client", Level::DEBUG),
+                enabled!(target: "cognigy_gateway", Level::INFO),
+                enabled!(target: "cognigy_gateway", Level::TRACE),
+                enabled!(target: NOTICE, Level::INFO),
+                enabled!(target: NOTICE, Level::TRACE),
+                enabled!(target: "portcullis::retry", Level::ERROR),
+                enabled!(target: "portcullis::retry", Level::INFO),
+            ]
+        })
+    }
+
+    #[test]
+    fn a_filter_of_targets_lets_through_what_the_filter_of_everything_does() {
+        for directives in
+            ["info", "WARN,hyper=debug", "off", "error,cognigy_gateway::notice=trace", "hyper", "portcullis=off,info"]
+        {
+            let plain = seen(registry().with(targets(directives).unwrap()));
+            assert_eq!(plain, seen(registry().with(filter(directives).unwrap())), "{directives}");
+            assert!(plain[4], "{directives}: what an operator has to be told");
+        }
+        for other in ["", "info,", "[job]=debug", "info,cognigy_gateway[job{run=1}]=trace"] {
+            assert!(targets(other).is_none(), "{other}");
+        }
     }
 }
