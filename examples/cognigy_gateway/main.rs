@@ -186,7 +186,7 @@ async fn run(settings: Settings) -> Result<(), String> {
     let mut running = std::pin::pin!(running);
 
     let signal = signalled.await;
-    tracing::info!(signal, "stopping");
+    tracing::info!(signal, at_most = ?settings.shutdown_timeout, "stopping, once what runs is done");
     phase.send_replace(Phase::Draining);
     if timeout(settings.shutdown_timeout, running.as_mut()).await.is_err() {
         phase.send_replace(Phase::Cut);

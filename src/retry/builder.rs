@@ -153,7 +153,9 @@ impl<C, P> RetryPolicyBuilder<C, P> {
 
     /// Which results are worth a retry, and what hints they hold.
     ///
-    /// A closure retries what it calls a failure, but no circuit's rejection, and knows no hints:
+    /// A closure retries what it calls a failure, but no circuit's rejection, and knows no hints. It gets the error of the service
+    /// that is retried, which around a [`CircuitBreaker`](crate::breaker::CircuitBreaker) is a
+    /// [`BreakerError`](crate::breaker::BreakerError):
     ///
     /// ```
     /// use http::Response;
@@ -165,6 +167,25 @@ impl<C, P> RetryPolicyBuilder<C, P> {
     ///         Ok(_) | Err(_) => Outcome::Success,
     ///     })
     ///     .build()?;
+    /// # Ok::<(), portcullis::ConfigError>(())
+    /// ```
+    ///
+    /// ```
+    /// # #[cfg(feature = "breaker")] {
+    /// use portcullis::{breaker::BreakerError, outcome::Outcome, retry::RetryPolicy};
+    ///
+    /// enum KvError {
+    ///     Busy,
+    ///     NoSuchKey,
+    /// }
+    ///
+    /// let policy = RetryPolicy::results()
+    ///     .classify(|result: Result<&String, &BreakerError<KvError>>| match result {
+    ///         Err(BreakerError::Inner(KvError::Busy)) => Outcome::Failure,
+    ///         _ => Outcome::Success,
+    ///     })
+    ///     .build()?;
+    /// # }
     /// # Ok::<(), portcullis::ConfigError>(())
     /// ```
     pub fn classify<C2>(self, classify: C2) -> RetryPolicyBuilder<C2, P> {
