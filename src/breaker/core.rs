@@ -66,13 +66,35 @@ impl Core {
     /// waiting for them costs more than the rest.
     #[inline(always)]
     pub(super) fn admit(&self) -> Result<Ticket, Barred> {
+        self.admit_free().or_else(|control| self.admit_barred(control))
+    }
+
+    /// The same for a layer, whose stages are many: what seldom happens stands apart from them.
+    #[inline]
+    pub(super) fn admit_apart(&self) -> Result<Ticket, Barred> {
+        self.admit_free().or_else(|control| self.admit_barred_apart(control))
+    }
+
+    #[inline(always)]
+    fn admit_free(&self) -> Result<Ticket, Control> {
         let control = self.shared.control();
-        if control.gate().is_free() {
-            let started = if self.shared.limits().measure_latency() { self.clock.now() } else { Tick::default() };
-            return Ok(Ticket { generation: control.generation(), started });
+        if !control.gate().is_free() {
+            return Err(control);
         }
+        let started = if self.shared.limits().measure_latency() { self.clock.now() } else { Tick::default() };
+        Ok(Ticket { generation: control.generation(), started })
+    }
+
+    #[inline(always)]
+    fn admit_barred(&self, control: Control) -> Result<Ticket, Barred> {
         let now = self.clock.now();
         if self.shared.would_refuse(control, now) { Err(Barred { control, now }) } else { self.admit_under_lock(now) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn admit_barred_apart(&self, control: Control) -> Result<Ticket, Barred> {
+        self.admit_barred(control)
     }
 
     #[cold]

@@ -139,7 +139,7 @@ where
 
     fn call(&mut self, request: Req) -> Self::Future {
         let circuit = self.circuits.get(&(self.key)(&request));
-        match circuit.core().admit() {
+        match circuit.core().admit_apart() {
             Ok(ticket) => {
                 let call = || self.inner.call(request);
                 ResponseFuture::calling(Calling::begin(circuit, ticket, &self.classify, call))

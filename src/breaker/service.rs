@@ -73,6 +73,15 @@ impl<S, C, const GATED: bool> CircuitBreaker<S, C, GATED> {
         Poll::Ready(())
     }
 
+    /// An error from the inner service's readiness is one failed call.
+    #[cold]
+    fn unready<E>(&self, error: E) -> BreakerError<E> {
+        if let Ok(permit) = self.circuit.acquire() {
+            permit.failure();
+        }
+        BreakerError::Inner(error)
+    }
+
     /// Takes a permit and makes the call, or tells why not; either becomes the same future, in its place.
     #[inline]
     pub(super) fn begin<Req, T>(
@@ -89,7 +98,7 @@ impl<S, C, const GATED: bool> CircuitBreaker<S, C, GATED> {
         // must not be called, even where the circuit would admit by now. And what the rejection says is true now, and not as
         // of the poll, which may be long ago.
         let core = self.circuit.core();
-        let admitted = if mem::take(&mut self.ready) { core.admit() } else { Err(core.barred()) };
+        let admitted = if mem::take(&mut self.ready) { core.admit_apart() } else { Err(core.barred()) };
         match admitted {
             Ok(ticket) => {
                 calling(Calling::begin(self.circuit.clone(), ticket, &self.classify, || self.inner.call(request)))
@@ -130,12 +139,7 @@ where
             if let Poll::Ready(ready) = self.inner.poll_ready(cx) {
                 self.changed = None;
                 self.ready = ready.is_ok();
-                return Poll::Ready(ready.map_err(|error| {
-                    if let Ok(permit) = self.circuit.acquire() {
-                        permit.failure();
-                    }
-                    BreakerError::Inner(error)
-                }));
+                return Poll::Ready(ready.map_err(|error| self.unready(error)));
             }
             ready!(self.poll_changed(cx));
         }
