@@ -29,7 +29,7 @@ pub(super) fn not_settled(error: impl fmt::Display) {
 
 pub(super) use counted::{Refusals, Vouched, describe};
 
-/// Labels are put together once for each series, and not for each request. A recorder is asked for its counter each time, so
+/// Labels are put together once for each series, and not for each request, in the form that recorders keep. A recorder is asked for its counter each time, so
 /// that one that is installed later, or for one thread, is found; where there is none, that is all there is to it.
 #[cfg(feature = "metrics")]
 mod counted {
@@ -63,7 +63,7 @@ mod counted {
         pub(in super::super) fn of(scheme: &Scheme) -> Self {
             let key = |refusal: &Refusal| {
                 let labels = [Label::new("scheme", scheme.shared_name()), Label::new("reason", refusal.as_str())];
-                Key::from_parts(REFUSED, labels.to_vec())
+                Key::from_parts(REFUSED, labels.to_vec()).to_retained()
             };
             Self(Refusal::ALL.iter().map(key).collect())
         }
@@ -81,7 +81,7 @@ mod counted {
     impl Vouched {
         pub(in super::super) fn of(scheme: &Arc<str>, label: &Arc<str>) -> Self {
             let labels = [Label::new("scheme", Arc::clone(scheme)), Label::new("key", Arc::clone(label))];
-            Self(Key::from_parts(VERIFIED, labels.to_vec()))
+            Self(Key::from_parts(VERIFIED, labels.to_vec()).to_retained())
         }
 
         pub(super) fn count(&self) {
