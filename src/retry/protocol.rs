@@ -1,12 +1,14 @@
 //! What a policy has to know about requests and responses beyond their outcome.
 
-use http::{Method, Request, Response};
+use http::{HeaderName, Method, Request, Response};
 
 use super::{Attempt, Attempts, Cause, CopyRequest, Deadline};
 use crate::{
     outcome::{Http, Results},
     replay::reclaim,
 };
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// What retries know about a protocol. [`Http`] and [`Results`] implement it; for one of your own, which needs
 /// [`CopyRequest`] too, give it to [`RetryPolicyBuilder::protocol`](super::RetryPolicyBuilder::protocol).
@@ -86,7 +88,7 @@ impl<B, ResB> Protocol<Request<B>, Response<ResB>> for Http {
     fn is_idempotent(&self, request: &Request<B>) -> bool {
         const IDEMPOTENT: [Method; 6] =
             [Method::GET, Method::HEAD, Method::PUT, Method::DELETE, Method::OPTIONS, Method::TRACE];
-        IDEMPOTENT.contains(request.method()) || request.headers().contains_key("idempotency-key")
+        IDEMPOTENT.contains(request.method()) || request.headers().contains_key(IDEMPOTENCY_KEY)
     }
 
     fn reclaim(&self, copy: &Request<B>) -> bool {

@@ -39,7 +39,10 @@ pub(super) fn hide(headers: &mut HeaderMap) {
 
 /// The blinded credentials of a request: of `Authorization` and of `X-API-Key`, where it has them.
 pub(super) fn read(headers: &HeaderMap) -> Result<[Option<Tag>; 2], Reason> {
-    let present = |name: &HeaderName| headers.contains_key(name).then(|| only(headers, name)).transpose();
+    let present = |name| match only(headers, name) {
+        Err(Reason::Missing) => Ok(None),
+        value => value.map(Some),
+    };
     // Both are looked at before either is judged: a repeated one fails whatever the other holds.
     let (authorization, api_key) = (present(&AUTHORIZATION)?, present(&API_KEY)?);
     Ok([
