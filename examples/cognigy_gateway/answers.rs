@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use axum::response::{IntoResponse, Response};
+use axum::{
+    body::Body,
+    response::{IntoResponse, Response},
+};
 use http::{StatusCode, header};
 use serde_json::{Value, json};
 
@@ -21,7 +24,7 @@ pub(crate) fn answer(status: StatusCode, body: &Value) -> Response {
 
 /// An answer that is JSON already.
 pub(crate) fn raw(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+    (status, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
 }
 
 /// 503: the queue cannot be reached.

@@ -1,9 +1,6 @@
 //! One attempt to call the downstream: its span, its metrics, and how it ended.
 
-use std::sync::Arc;
-
 use futures_util::FutureExt;
-use http::StatusCode;
 use portcullis::{
     BoxError,
     bearer::Repeated,
@@ -11,14 +8,14 @@ use portcullis::{
     time::{Clock, Tick},
 };
 use tower::{Service, ServiceExt, timeout::error::Elapsed};
-use tracing::{Instrument, Span, info_span};
+use tracing::{Instrument, info_span};
 
 use crate::{
     downstream::CallError,
     exchange::{Answer, Request, causes},
     metrics,
     recent::{CallEnding, Origin, Recent},
-    telemetry::{SPANS, Shown, fail, say},
+    telemetry::{SPANS, Shown, answered, fail, say},
     trace::TraceContext,
 };
 
@@ -29,7 +26,7 @@ pub(crate) fn attempt<S>(
     inner: S,
     mut request: Request,
     origin: Origin,
-    recent: Arc<Recent>,
+    recent: &'static Recent,
 ) -> impl Future<Output = Result<Answer, CallError>> + use<S>
 where
     S: Service<Request, Response = Answer, Error = BoxError>,
@@ -56,25 +53,24 @@ where
     }
     let clock = Clock::precise();
     let ending = CallEnding::CutOff;
-    let running = Running { span: span.clone(), began: clock.now(), clock, origin, number, ending, recent };
-    inner.oneshot(request).instrument(span).map(|result| running.end(result))
+    let running = Running { began: clock.now(), clock, origin, number, ending, recent };
+    inner.oneshot(request).map(|result| running.end(result)).instrument(span)
 }
 
-/// An attempt that runs: however it ends, its duration counts, and being cut off is a failure.
+/// An attempt that runs, within its span: however it ends, its duration counts, and being cut off is a failure.
 struct Running {
-    span: Span,
     clock: Clock,
     began: Tick,
     origin: Origin,
     number: u32,
     /// How it ends if nothing else is said.
     ending: CallEnding,
-    recent: Arc<Recent>,
+    recent: &'static Recent,
 }
 
 impl Running {
     fn end(mut self, result: Result<Answer, BoxError>) -> Result<Answer, CallError> {
-        let result = self.span.in_scope(|| judge(&self.span, result));
+        let result = judge(result);
         self.ending = match &result {
             Ok(answer) => CallEnding::Status(answer.status()),
             Err(CallError::Timeout) => CallEnding::Timeout,
@@ -90,32 +86,32 @@ impl Drop for Running {
         metrics::attempted(took);
         self.recent.ended(self.origin, self.number, self.ending, took);
         if self.ending == CallEnding::CutOff {
-            fail(&self.span, "cancelled", "cut off before its answer".to_owned());
+            fail("cancelled", "cut off before its answer".to_owned());
         }
     }
 }
 
 /// Says in the attempt's span how it ended.
-fn judge(span: &Span, result: Result<Answer, BoxError>) -> Result<Answer, CallError> {
+fn judge(result: Result<Answer, BoxError>) -> Result<Answer, CallError> {
     match result {
         Ok(answer) => {
-            let status: StatusCode = answer.status();
-            say(span, "http.response.status_code", i64::from(status.as_u16()));
+            let status = answer.status();
+            answered(status);
             if status.is_client_error() || status.is_server_error() {
                 tracing::warn!(status = status.as_u16(), "the downstream answered with an error");
-                fail(span, status.as_str(), status.to_string());
+                fail(status.as_str(), status.to_string());
             }
             Ok(answer)
         }
         Err(error) if error.is::<Elapsed>() => {
             tracing::warn!("the downstream did not answer in time");
-            fail(span, "timeout", "the downstream did not answer in time".to_owned());
+            fail("timeout", "the downstream did not answer in time".to_owned());
             Err(CallError::Timeout)
         }
         Err(error) => {
             let error = causes(error.as_ref());
             tracing::warn!(error, "the downstream cannot be reached");
-            fail(span, "unreachable", error);
+            fail("unreachable", error);
             Err(CallError::Unreachable)
         }
     }

@@ -12,7 +12,7 @@ const MAX_NAME: usize = 256;
 /// An event of a dialog, as Cognigy posts it; its values are passed on as they were written.
 pub(crate) struct DialogEvent<'a> {
     conversation_id: &'a RawValue,
-    customer_id: Option<&'a RawValue>,
+    variables: Option<&'a RawValue>,
     current_node: Option<&'a RawValue>,
     user_id: Option<&'a RawValue>,
     session_id: Option<&'a RawValue>,
@@ -43,10 +43,7 @@ impl<'a> DialogEvent<'a> {
         let conversation_id = conversation_id
             .filter(|id| id.get().starts_with('"') && id.get() != "\"\"")
             .ok_or(Invalid::ConversationId)?;
-        let customer_id = variables
-            .and_then(|variables| json::members(variables.get().as_bytes(), ["customerId"]))
-            .and_then(|[id]| id);
-        Ok(Self { conversation_id, customer_id, current_node, user_id, session_id })
+        Ok(Self { conversation_id, variables, current_node, user_id, session_id })
     }
 
     /// The conversation, for a span.
@@ -68,7 +65,11 @@ impl<'a> DialogEvent<'a> {
             external_id: Option<&'a RawValue>,
             context: Option<&'a RawValue>,
         }
-        let Self { conversation_id, customer_id, current_node, .. } = *self;
+        let customer_id = self
+            .variables
+            .and_then(|variables| json::members(variables.get().as_bytes(), ["customerId"]))
+            .and_then(|[id]| id);
+        let Self { conversation_id, current_node, .. } = *self;
         let lookup = Lookup { conversation_id, external_id: customer_id, context: current_node };
         serde_json::to_vec(&lookup).expect("raw values can be written").into()
     }

@@ -2,10 +2,11 @@
 //!
 //! The innermost service reads the whole answer within its bound, so that every layer judges the complete one.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Uri, header};
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Method, Uri, header};
 use http_body_util::Full;
 use portcullis::{
     BoxError, ConfigError,
@@ -36,8 +37,8 @@ use crate::{
 const TOKEN_PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) type Failed = RetryError<BreakerError<CallError>>;
-/// Calls with retries, through the circuit.
-pub(crate) type Calls = BoxCloneSyncService<Request, Answer, Failed>;
+/// Calls of the proxied route, with retries and through the circuit.
+pub(crate) type Calls = Box<dyn Fn(Request) -> BoxFuture<'static, Result<Answer, Failed>> + Send + Sync>;
 /// Calls past the circuit, once: for health checks.
 pub(crate) type Direct = BoxCloneSyncService<Request, Answer, BearerError<BoxError>>;
 
@@ -85,12 +86,12 @@ pub(crate) struct Downstream {
     timeout: Duration,
     max_bytes: usize,
     /// What the page at `/` shows of calls.
-    pub(crate) recent: Arc<Recent>,
+    pub(crate) recent: Recent,
 }
 
 impl Downstream {
     /// `http` is for the downstream, `others` for the token server.
-    pub(crate) fn new(settings: &Settings, base: &BaseUrl, http: Client, others: &Client) -> Self {
+    pub(crate) fn new(settings: &Settings, base: &BaseUrl, http: Client, others: Client) -> Self {
         Self {
             lookup: base.join("/v1/customer/lookup"),
             process: base.join("/v2/process/cognigy"),
@@ -100,30 +101,32 @@ impl Downstream {
             http,
             timeout: settings.downstream_timeout,
             max_bytes: settings.downstream_max_bytes.get(),
-            recent: Arc::default(),
+            recent: Recent::default(),
         }
     }
 
     /// Calls that are repeated until `deadline`, each attempt through `circuit`.
     pub(crate) fn client(
-        &self,
+        &'static self,
         settings: &Settings,
         circuit: &Circuit,
         origin: Origin,
         deadline: Duration,
-    ) -> Result<Calls, ConfigError> {
-        let (recent, rejected) = (Arc::clone(&self.recent), Arc::clone(&self.recent));
+    ) -> Result<
+        impl Service<Request, Response = Answer, Error = Failed, Future: Send> + Clone + Send + Sync + use<>,
+        ConfigError,
+    > {
+        let recent = &self.recent;
         let attempts = ServiceBuilder::new()
             .layer(layer_fn(move |inner| {
-                let recent = Arc::clone(&recent);
-                service_fn(move |request| attempt(Clone::clone(&inner), request, origin, Arc::clone(&recent)))
+                service_fn(move |request| attempt(Clone::clone(&inner), request, origin, recent))
             }))
             .service(self.exchange());
-        let stack = ServiceBuilder::new()
+        Ok(ServiceBuilder::new()
             .layer(RetryLayer::new(retries(settings).deadline(deadline).build()?))
             .map_err(move |error| {
                 if matches!(error, BreakerError::Rejected(_)) {
-                    rejected.rejected(origin);
+                    recent.rejected(origin);
                 }
                 error
             })
@@ -131,8 +134,7 @@ impl Downstream {
             .layer(layer_fn(|inner| service_fn(move |request| ServiceExt::oneshot(Clone::clone(&inner), request))))
             .layer(CircuitBreakerLayer::new(circuit.clone()).classify(outcome))
             .map_err(CallError::from)
-            .service(self.authorized(attempts));
-        Ok(BoxCloneSyncService::new(stack))
+            .service(self.authorized(attempts)))
     }
 
     /// Single calls that the circuit does not see.
@@ -144,7 +146,7 @@ impl Downstream {
     fn exchange(
         &self,
     ) -> impl Service<Request, Response = Answer, Error = BoxError, Future: Send> + Clone + Send + Sync + use<> {
-        ServiceBuilder::new().timeout(self.timeout).service(exchange(self.http.clone(), self.max_bytes))
+        ServiceBuilder::new().timeout(self.timeout).service(exchange(self.http, self.max_bytes))
     }
 
     /// Waits until a request would have its token.
@@ -174,14 +176,17 @@ impl Downstream {
     }
 
     /// A POST of JSON, with the key that makes it safe to repeat.
-    pub(crate) fn post(&self, url: &Uri, body: Bytes, key: &str, trace: &TraceContext) -> Request {
-        let mut request = http::Request::post(url)
-            .header(header::CONTENT_TYPE, "application/json")
-            .header(header::ACCEPT, "application/json")
-            .header(IDEMPOTENCY_KEY, key)
-            .body(Full::new(body))
-            .expect("a task id can be a header");
-        trace.put(request.headers_mut());
+    pub(crate) fn post(&self, url: &Uri, body: Bytes, key: &str, trace: TraceContext) -> Request {
+        const JSON: HeaderValue = HeaderValue::from_static("application/json");
+        // A builder would move the whole head with each header.
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = Method::POST;
+        request.uri_mut().clone_from(url);
+        let headers = request.headers_mut();
+        headers.insert(header::CONTENT_TYPE, JSON);
+        headers.insert(header::ACCEPT, JSON);
+        headers.insert(IDEMPOTENCY_KEY, key.try_into().expect("a task id can be a header"));
+        trace.put(headers);
         request
     }
 

@@ -1,7 +1,5 @@
 //! One HTTP exchange: a request, and its whole answer within a bound.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::{HeaderName, Response};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
@@ -19,8 +17,9 @@ use crate::json;
 
 pub(crate) type Request = http::Request<Full<Bytes>>;
 pub(crate) type Answer = Response<Content>;
-/// Connections over HTTP and HTTPS. A clone of hyper-util's client costs more than one of a reference to it.
-pub(crate) type Client = Arc<legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>>;
+/// Connections over HTTP and HTTPS. There are few of them, for as long as the gateway runs, and each layer of a call has its own
+/// reference.
+pub(crate) type Client = &'static legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// What makes a POST safe to repeat.
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -56,7 +55,8 @@ impl Content {
 
 pub(crate) fn client(tls: ClientConfig) -> Client {
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
-    Arc::new(legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector))
+    let client = legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
+    Box::leak(Box::new(client))
 }
 
 /// The service that layers are put around. Redirects are not followed.
@@ -64,17 +64,14 @@ pub(crate) fn exchange(
     client: Client,
     max_bytes: usize,
 ) -> impl Service<Request, Response = Answer, Error = BoxError, Future: Send> + Clone + Send + Sync + 'static {
-    service_fn(move |request| {
-        let client = Arc::clone(&client);
-        async move {
-            let (head, body) = client.request(request).await?.into_parts();
-            let content = match Limited::new(body, max_bytes).collect().await {
-                Ok(body) => Content::Whole(body.to_bytes()),
-                Err(error) if error.is::<LengthLimitError>() => Content::TooLong,
-                Err(error) => return Err(error),
-            };
-            Ok(Response::from_parts(head, content))
-        }
+    service_fn(move |request| async move {
+        let (head, body) = client.request(request).await?.into_parts();
+        let content = match Limited::new(body, max_bytes).collect().await {
+            Ok(body) => Content::Whole(body.to_bytes()),
+            Err(error) if error.is::<LengthLimitError>() => Content::TooLong,
+            Err(error) => return Err(error),
+        };
+        Ok(Response::from_parts(head, content))
     })
 }
 

@@ -13,7 +13,7 @@ use portcullis::{
 use tower::{
     Service, ServiceBuilder, ServiceExt, layer::layer_fn, service_fn, timeout::TimeoutLayer, util::BoxCloneSyncService,
 };
-use tracing::{Instrument, Span, info_span};
+use tracing::{Instrument, info_span};
 
 use crate::{
     exchange::{Answer, Client, IDEMPOTENCY_KEY, Request, SHORT, causes, exchange},
@@ -150,7 +150,7 @@ impl Work for Injections {
     async fn perform(&self, job: &Job) -> Next {
         let failed = |why: &str| {
             tracing::warn!(why, "a result was not injected");
-            fail(&Span::current(), "not_injected", why.to_owned());
+            fail("not_injected", why.to_owned());
             Next::Discard(Ended { word: "not injected", count: metrics::not_injected })
         };
         let span = info_span!(target: SPANS, "inject_result", otel.kind = "consumer");

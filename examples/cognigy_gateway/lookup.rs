@@ -8,12 +8,12 @@ use portcullis::{
     fallback::FallbackLayer,
 };
 use serde_json::json;
-use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
-use tracing::{Instrument, Span, info_span};
+use tower::{Service, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
+use tracing::{Instrument, info_span};
 
 use crate::{
     dialog::DialogEvent,
-    downstream::{Calls, Downstream, Failed},
+    downstream::{Downstream, Failed},
     exchange::{Answer, Request},
     metrics,
     queue::{Job, JobResult, Lane, NewJob, TaskId},
@@ -29,16 +29,19 @@ type Stack = BoxCloneSyncService<Request, Ending, Rejected>;
 /// The jobs of webhooks.
 pub(crate) struct Lookups {
     stack: Stack,
-    downstream: Arc<Downstream>,
+    downstream: &'static Downstream,
     settings: Arc<Settings>,
 }
 
 impl Lookups {
-    pub(crate) fn new(client: Calls, downstream: Arc<Downstream>, settings: Arc<Settings>) -> Self {
+    pub(crate) fn new<S>(client: S, downstream: &'static Downstream, settings: Arc<Settings>) -> Self
+    where
+        S: Service<Request, Response = Answer, Error = Failed, Future: Send> + Clone + Send + Sync + 'static,
+    {
         Self { stack: stack(client), downstream, settings }
     }
 
-    async fn look_up(&self, job: &Job, event: &DialogEvent<'_>, trace: &TraceContext) -> Result<Ending, Duration> {
+    async fn look_up(&self, job: &Job, event: &DialogEvent<'_>, trace: TraceContext) -> Result<Ending, Duration> {
         let request = self.downstream.post(&self.downstream.lookup, event.lookup(), job.lease.id.as_str(), trace);
         self.stack.clone().oneshot(request).await.or_else(|rejected| {
             match wait_for(&rejected, job, self.settings.job_circuit_wait) {
@@ -72,7 +75,7 @@ impl Work for Lookups {
             if job.runs > self.settings.job_max_runs {
                 return Ok(fall_back(format!("its gateway died each of the {} times it ran", job.runs - 1)));
             }
-            self.look_up(job, &event, &trace).await
+            self.look_up(job, &event, trace.clone()).await
         };
         match run.instrument(span).await {
             Ok(ending) => self.end(ending, Some((&event, trace))),
@@ -109,7 +112,7 @@ enum Ending {
 /// The fallback, which the job's span and its log tell of.
 fn fall_back(why: String) -> Ending {
     tracing::warn!(why, "the job falls back");
-    fail(&Span::current(), "downstream_unavailable", why);
+    fail("downstream_unavailable", why);
     Ending::Fallback
 }
 
@@ -120,7 +123,10 @@ enum Unanswered {
     Other(String),
 }
 
-fn stack(client: Calls) -> Stack {
+fn stack<S>(client: S) -> Stack
+where
+    S: Service<Request, Response = Answer, Error = Failed, Future: Send> + Clone + Send + Sync + 'static,
+{
     let stack = ServiceBuilder::new()
         .layer(FallbackLayer::new(|why: Result<Ending, Unanswered>| match why {
             Err(Unanswered::Rejected(rejected)) => Err(rejected),

@@ -42,16 +42,19 @@ use std::{
     time::Duration,
 };
 
+use futures_util::FutureExt;
 use portcullis::{
     ConfigError,
     signature::{Scheme, Secret, SignatureLayer},
 };
 use tokio::{join, net::TcpListener, runtime, time::timeout};
+use tower::ServiceExt;
 
 use crate::{
     downstream::Downstream,
     inject::Injections,
     lookup::Lookups,
+    proxied::Proxied,
     queue::{Lane, Queue},
     recent::Origin,
     routes::Gateway,
@@ -124,14 +127,15 @@ async fn run(settings: Settings) -> Result<(), String> {
     let http = exchange::client(tls::system()?);
     let api = match &settings.downstream_ca_file {
         Some(file) => exchange::client(tls::given(file).map_err(|error| format!("DOWNSTREAM_CA_FILE: {error}"))?),
-        None => http.clone(),
+        None => http,
     };
-    let downstream = Arc::new(Downstream::new(&settings, &base, api, &http));
+    // There is one, for as long as the gateway runs.
+    let downstream: &'static Downstream = Box::leak(Box::new(Downstream::new(&settings, &base, api, http)));
     let client = |origin, deadline| downstream.client(&settings, &circuit, origin, deadline).map_err(named("RETRY_"));
     let proxy = client(Origin::Proxy, settings.proxy_deadline)?;
     let jobs = client(Origin::Job, settings.job_timeout)?;
-    let spans = telemetry::provider(&settings, http.clone())
-        .map_err(|error| format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}"))?;
+    let spans =
+        telemetry::provider(&settings, http).map_err(|error| format!("OTEL_EXPORTER_OTLP_ENDPOINT: {error}"))?;
     logging::init(&settings, spans.as_ref())?;
     settings.warn();
     // What is weak about a secret is told when it is read.
@@ -141,20 +145,20 @@ async fn run(settings: Settings) -> Result<(), String> {
     let places = settings.queue_concurrency;
     let lookups = Worker {
         queue: queue.clone(),
-        work: Lookups::new(jobs, Arc::clone(&downstream), Arc::clone(&settings)),
+        work: Lookups::new(jobs, downstream, Arc::clone(&settings)),
         places,
         shutdown: shutdown.clone(),
     };
     let injections = match settings.cognigy_inject_url.clone() {
         Some(url) => {
-            let injections = Injections::new(Arc::clone(&settings), url, http.clone(), &queue, &shutdown);
+            let injections = Injections::new(Arc::clone(&settings), url, http, &queue, &shutdown);
             let work = injections.map_err(named("BREAKER_"))?;
             Some(Worker { queue: queue.clone(), work, places, shutdown: shutdown.clone() })
         }
         None => None,
     };
     if !settings.health_probe_interval.is_zero() {
-        tokio::spawn(probe::probe(circuit.clone(), settings.health_probe_interval, Arc::clone(&downstream)));
+        tokio::spawn(probe::probe(circuit.clone(), settings.health_probe_interval, downstream));
     }
     tokio::spawn(upkeep(metrics.clone(), queue.clone()));
     let buttons = settings.dashboard == Switch::On && dashboard::may_have_buttons(address);
@@ -162,7 +166,7 @@ async fn run(settings: Settings) -> Result<(), String> {
         dashboard::start(dashboard::Parts {
             circuit: circuit.clone(),
             queue: queue.clone(),
-            recent: Arc::clone(&downstream.recent),
+            recent: &downstream.recent,
             shutdown: shutdown.clone(),
             http,
             address,
@@ -170,8 +174,10 @@ async fn run(settings: Settings) -> Result<(), String> {
             simulator: simulator.clone(),
         })
     });
-    let gateway = Arc::new(Gateway { queue, circuit, downstream, client: proxy, metrics });
-    let router = routes::router(gateway, signature).merge(page.unwrap_or_default());
+    let call = Box::new(move |request| proxy.clone().oneshot(request).boxed());
+    let proxied = Box::leak(Box::new(Proxied { downstream, call }));
+    let gateway = Arc::new(Gateway { queue, circuit, metrics });
+    let router = routes::router(gateway, proxied, signature).merge(page.unwrap_or_default());
 
     let simulator = simulator.map(|simulator| simulator.address);
     greeting::greet(address, generated.then_some(secret.as_str()), simulator, buttons);

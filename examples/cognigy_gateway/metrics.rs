@@ -98,10 +98,12 @@ pub(crate) async fn page(State(gateway): State<Arc<Gateway>>) -> ([(&'static str
 pub(crate) fn count(route: &'static str) -> MapResponseLayer<impl Fn(Response) -> Response + Clone> {
     let counter =
         move |status: StatusCode| counter!(REQUESTS, "route" => route, "status" => status.as_str().to_owned());
-    let usual: Arc<[_]> = usual(route)
+    // There are few, for as long as the gateway runs.
+    let usual: &'static [_] = usual(route)
         .filter_map(|status| StatusCode::from_u16(status).ok())
         .map(|status| (status, counter(status)))
-        .collect();
+        .collect::<Vec<_>>()
+        .leak();
     MapResponseLayer::new(move |response: Response| {
         let status = response.status();
         match usual.iter().find(|(usual, _)| *usual == status) {

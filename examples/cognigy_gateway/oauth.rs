@@ -49,7 +49,7 @@ struct Grant {
 }
 
 /// The tokens of the configured client, if there is one.
-pub(crate) fn tokens(settings: &Settings, http: &Client) -> Option<Tokens> {
+pub(crate) fn tokens(settings: &Settings, http: Client) -> Option<Tokens> {
     let (url, id, secret) = settings.oauth_client()?;
     let grant = Grant {
         url: url.uri(),
@@ -60,7 +60,6 @@ pub(crate) fn tokens(settings: &Settings, http: &Client) -> Option<Tokens> {
             .finish()
             .into(),
     };
-    let http = http.clone();
     let source = ServiceBuilder::new()
         .map_err(
             |error: BoxError| {
@@ -68,7 +67,7 @@ pub(crate) fn tokens(settings: &Settings, http: &Client) -> Option<Tokens> {
             },
         )
         .timeout(settings.downstream_timeout)
-        .service(service_fn(move |()| fetch(http.clone(), grant.clone())));
+        .service(service_fn(move |()| fetch(http, grant.clone())));
     Some(BearerLayer::new(BoxService::new(source)))
 }
 

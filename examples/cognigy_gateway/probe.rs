@@ -1,6 +1,6 @@
 //! Asks the downstream's `/v2/health` while the circuit is not closed.
 
-use std::{ops::ControlFlow, sync::Arc, time::Duration};
+use std::{ops::ControlFlow, time::Duration};
 
 use portcullis::{
     bearer::BearerError,
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// Probes until the gateway ends, or until the downstream says that it has no such route.
-pub(crate) async fn probe(circuit: Circuit, interval: Duration, downstream: Arc<Downstream>) {
+pub(crate) async fn probe(circuit: Circuit, interval: Duration, downstream: &'static Downstream) {
     let direct = downstream.direct();
     breaker::probe_when(
         circuit,
@@ -24,7 +24,7 @@ pub(crate) async fn probe(circuit: Circuit, interval: Duration, downstream: Arc<
         || downstream.token(),
         || {
             let (direct, request) = (direct.clone(), downstream.health());
-            let (clock, recent) = (Clock::precise(), Arc::clone(&downstream.recent));
+            let (clock, recent) = (Clock::precise(), &downstream.recent);
             async move {
                 let began = clock.now();
                 let result = direct.oneshot(request).await.map(|answer| answer.status());

@@ -13,22 +13,26 @@ use portcullis::{
     signature::VerifiedBody,
 };
 use serde_json::json;
-use tower::ServiceExt;
 use tracing::{Instrument, info_span};
 
 use crate::{
     answers::{answer, no_event, raw, whole_seconds},
     dialog::{DialogEvent, Invalid},
-    downstream::{CallError, Failed},
+    downstream::{CallError, Calls, Downstream, Failed},
     exchange::Answer,
     queue::TaskId,
-    routes::Gateway,
     telemetry::SPANS,
     trace::TraceContext,
 };
 
-pub(crate) fn forward(gateway: &Gateway, request: Request<VerifiedBody>) -> impl Future<Output = Response> + use<> {
-    let trace = request.extensions().get::<TraceContext>().cloned().unwrap_or_default();
+/// What the route needs, for as long as the gateway runs: no call counts a reference to it.
+pub(crate) struct Proxied {
+    pub(crate) downstream: &'static Downstream,
+    pub(crate) call: Calls,
+}
+
+pub(crate) fn forward(proxied: &Proxied, request: Request<VerifiedBody>) -> impl Future<Output = Response> + use<> {
+    let trace = TraceContext::here(request.headers());
     let body = request.into_body().into_bytes();
     // What is no event goes on all the same, as long as it is JSON.
     let event = match DialogEvent::parse(&body) {
@@ -41,9 +45,9 @@ pub(crate) fn forward(gateway: &Gateway, request: Request<VerifiedBody>) -> impl
         cognigy.conversation_id = event.as_ref().and_then(DialogEvent::conversation_id),
         cognigy.current_node = event.as_ref().and_then(DialogEvent::current_node),
     );
-    let (downstream, key) = (&gateway.downstream, TaskId::random());
-    let request = downstream.post(&downstream.process, body.clone(), key.as_str(), &trace);
-    Either::Right(gateway.client.clone().oneshot(request).instrument(span).map(|result| match result {
+    let (downstream, key) = (proxied.downstream, TaskId::random());
+    let request = downstream.post(&downstream.process, body.clone(), key.as_str(), trace);
+    Either::Right((proxied.call)(request).instrument(span).map(|result| match result {
         Ok(answer) => answered(answer),
         Err(failed) => unanswered(failed),
     }))
@@ -56,7 +60,7 @@ fn answered(response: Answer) -> Response {
     match (status.as_u16(), response.into_body()) {
         (200..=299, content) => match content.json() {
             // Put together by hand around the downstream's text, which is JSON.
-            Some(data) => raw(StatusCode::OK, format!(r#"{{"status":"forwarded","data":{data}}}"#)),
+            Some(data) => raw(StatusCode::OK, [r#"{"status":"forwarded","data":"#, data, "}"].concat()),
             None => answer(StatusCode::BAD_GATEWAY, &json!({ "error": "invalid_downstream_response" })),
         },
         (429, _) => bad("rate_limited"),

@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(crate) async fn accept(gateway: Arc<Gateway>, request: Request<VerifiedBody>) -> Response {
-    let trace = request.extensions().get::<TraceContext>().cloned().unwrap_or_default();
+    let trace = TraceContext::here(request.headers());
     let body = request.into_body().into_bytes();
     if let Err(invalid) = DialogEvent::parse(&body) {
         return no_event(&invalid);

@@ -6,26 +6,25 @@ use axum::{
     Router,
     extract::Request,
     response::Response,
-    routing::{get, post_service},
+    routing::{MethodRouter, get},
 };
-use futures_util::FutureExt;
+use futures_util::{FutureExt, TryFutureExt};
 use portcullis::{
     breaker::Circuit,
     signature::{Refusal, RefusalKind, SignatureLayer},
 };
 use serde_json::json;
 use tower::{Layer, Service, ServiceExt, service_fn};
-use tracing::{Instrument, Span, info_span};
+use tracing::{Instrument, info_span};
 
 use crate::{
     answers::answer,
-    downstream::{Calls, Downstream},
     health,
     metrics::{self, count},
-    proxied,
+    proxied::{Proxied, forward},
     queue::Queue,
     queued, status,
-    telemetry::{SPANS, Shown, fail, say},
+    telemetry::{SPANS, Shown, answered, are_exported, fail, say},
     trace::TraceContext,
 };
 
@@ -38,22 +37,19 @@ pub(crate) const STATUS: &str = "/webhooks/cognigy/status/{taskId}";
 pub(crate) struct Gateway {
     pub(crate) queue: Queue,
     pub(crate) circuit: Circuit,
-    pub(crate) downstream: Arc<Downstream>,
-    pub(crate) client: Calls,
     pub(crate) metrics: metrics::Page,
 }
 
 /// All routes. `signature` knows the secrets; the proxied route takes them as credentials too.
-pub(crate) fn router(gateway: Arc<Gateway>, signature: SignatureLayer) -> Router {
+pub(crate) fn router(gateway: Arc<Gateway>, proxied: &'static Proxied, signature: SignatureLayer) -> Router {
     let signature = signature.refuse_with(refuse);
-    let (accept, forward) = (Arc::clone(&gateway), Arc::clone(&gateway));
+    let accept = Arc::clone(&gateway);
     let queued =
         signature.clone().layer(service_fn(move |request| queued::accept(Arc::clone(&accept), request).map(never)));
-    let proxied =
-        signature.accept_credentials().layer(service_fn(move |request| proxied::forward(&forward, request).map(never)));
+    let proxied = signature.accept_credentials().layer(service_fn(move |request| forward(proxied, request).map(never)));
     Router::new()
-        .route(QUEUED, post_service(verifying(QUEUED, queued)).layer(count(QUEUED)))
-        .route(PROXIED, post_service(verifying(PROXIED, proxied)).layer(count(PROXIED)))
+        .route(QUEUED, webhooks(QUEUED, queued))
+        .route(PROXIED, webhooks(PROXIED, proxied))
         .route(STATUS, get(status::status).layer(count(STATUS)))
         .route("/health", get(health::health))
         .route("/metrics", get(metrics::page))
@@ -63,6 +59,16 @@ pub(crate) fn router(gateway: Arc<Gateway>, signature: SignatureLayer) -> Router
 /// A handler as a service that does not fail.
 const fn never(response: Response) -> Result<Response, Infallible> {
     Ok(response)
+}
+
+/// A route that webhooks come to, and what it answers to other methods; all is counted.
+fn webhooks<S>(route: &'static str, inner: S) -> MethodRouter<Arc<Gateway>>
+where
+    S: Service<Request, Response = Response, Error = Infallible, Future: Send> + Clone + Send + Sync + 'static,
+{
+    let count = count(route);
+    // As a layer of the router's it would be boxed once more for each webhook.
+    MethodRouter::<_, Infallible>::new().layer(count.clone()).post_service(count.layer(verifying(route, inner)))
 }
 
 /// Puts a span around what verifies the webhooks of a route. A function of axum's would be boxed three times for that.
@@ -76,8 +82,12 @@ where
     service_fn(move |request| verified(route, request, inner.clone()))
 }
 
-/// The span of a webhook, from its first byte to its answer. The handler finds the trace in the request's extensions.
-async fn verified<S>(route: &'static str, mut request: Request, inner: S) -> Result<Response, Infallible>
+/// The span of a webhook, from its first byte to its answer.
+fn verified<S>(
+    route: &'static str,
+    request: Request,
+    inner: S,
+) -> impl Future<Output = Result<Response, Infallible>> + use<S>
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
@@ -88,15 +98,19 @@ where
     );
     say(&span, "http.request.method", Shown(request.method()));
     say(&span, "http.route", route);
-    let trace = TraceContext::of(request.headers()).enter(&span);
-    request.extensions_mut().insert(trace);
-    let response = inner.oneshot(request).instrument(span.clone()).await?;
-    let status = response.status();
-    say(&span, "http.response.status_code", i64::from(status.as_u16()));
-    if status.is_server_error() {
-        fail(&span, status.as_str(), status.to_string());
+    if are_exported() {
+        TraceContext::of(request.headers()).enter(&span);
     }
-    Ok(response)
+    inner.oneshot(request).inspect_ok(told).instrument(span)
+}
+
+/// Says in its span how a webhook was answered.
+fn told(response: &Response) {
+    let status = response.status();
+    answered(status);
+    if status.is_server_error() {
+        fail(status.as_str(), status.to_string());
+    }
 }
 
 /// The answer to a refused webhook, which is the same for all that is wrong with a signature.
@@ -109,6 +123,6 @@ fn refuse(refusal: &Refusal) -> Response {
         // Nobody is there to read it.
         _ => "body_aborted",
     };
-    fail(&Span::current(), error, format!("the webhook was refused: {refusal}"));
+    fail(error, format!("the webhook was refused: {refusal}"));
     answer(refusal.status(), &json!({ "error": error }))
 }

@@ -15,6 +15,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use http::StatusCode;
 use http_body_util::Full;
 use opentelemetry::{KeyValue, Value, trace::Status};
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
@@ -84,12 +85,19 @@ impl<T: Display> From<Shown<T>> for Value {
     }
 }
 
-/// Says in a span that what it stands for failed, and why.
-pub(crate) fn fail(span: &Span, kind: &str, why: String) {
+/// Says in the current span what came as an answer.
+pub(crate) fn answered(status: StatusCode) {
+    if are_exported() {
+        Span::current().set_attribute("http.response.status_code", i64::from(status.as_u16()));
+    }
+}
+
+/// Says in the current span that what it stands for failed, and why.
+pub(crate) fn fail(kind: &str, why: String) {
     if !are_exported() {
         return;
     }
-    let kind = kind.to_owned();
+    let (span, kind) = (Span::current(), kind.to_owned());
     span.set_status(Status::error(""));
     span.set_attribute("error.type", kind.clone());
     span.add_event("exception", vec![KeyValue::new("exception.type", kind), KeyValue::new("exception.message", why)]);
@@ -113,7 +121,7 @@ impl HttpClient for Exports {
         'a: 'f,
         Self: 'f,
     {
-        let export = self.runtime.spawn(export(self.http.clone(), request, Arc::clone(&self.failing)));
+        let export = self.runtime.spawn(export(self.http, request, Arc::clone(&self.failing)));
         Box::pin(async move { export.await? })
     }
 }

@@ -25,13 +25,22 @@ impl TraceContext {
     /// `tracestate` are one list.
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let lines = |name| headers.get_all(name).iter().filter_map(|line| line.to_str().ok()).collect::<Vec<_>>();
-        let (parent, state) = (lines(PARENT), lines(STATE));
-        let [parent] = parent[..] else { return Self::default() };
+        let [parent] = lines(PARENT)[..] else { return Self::default() };
         let Some([trace, span, flags]) = ids(parent) else { return Self::default() };
         Self {
             parent: Some(format!("00-{trace}-{span}-{flags}")),
-            state: Some(state.join(",")).filter(|state| !state.is_empty()),
+            state: Some(lines(STATE).join(",")).filter(|state| !state.is_empty()),
         }
+    }
+
+    /// Where the trace of a request stands in its handler, within a span that was put under what the request carries.
+    pub(crate) fn here(headers: &HeaderMap) -> Self {
+        if are_exported()
+            && let Some(here) = Self::within(&Span::current())
+        {
+            return here;
+        }
+        Self::of(headers).or_begun()
     }
 
     /// Where the trace stands within `span`, if spans are exported.
@@ -57,11 +66,14 @@ impl TraceContext {
             // Refused where the span is not recorded.
             let _ = span.set_parent(Context::new().with_remote_span_context(parent));
         }
-        Self::within(span).unwrap_or_else(|| if self.parent.is_some() { self.clone() } else { Self::begin() })
+        Self::within(span).unwrap_or_else(|| self.clone().or_begun())
     }
 
-    /// A trace that nobody records, for those behind to go on with.
-    fn begin() -> Self {
+    /// Where there is none, a trace that nobody records, for those behind to go on with.
+    fn or_begun(self) -> Self {
+        if self.parent.is_some() {
+            return self;
+        }
         // Zero is no id.
         let (trace, span) = (rand::random::<u128>().max(1), rand::random::<u64>().max(1));
         Self { parent: Some(format!("00-{trace:032x}-{span:016x}-00")), state: None }
@@ -79,9 +91,9 @@ impl TraceContext {
     }
 
     /// Puts it on a request.
-    pub(crate) fn put(&self, headers: &mut HeaderMap) {
-        for (name, value) in [(PARENT, &self.parent), (STATE, &self.state)] {
-            if let Some(value) = value.as_deref().and_then(|value| HeaderValue::from_str(value).ok()) {
+    pub(crate) fn put(self, headers: &mut HeaderMap) {
+        for (name, value) in [(PARENT, self.parent), (STATE, self.state)] {
+            if let Some(value) = value.and_then(|value| HeaderValue::try_from(value).ok()) {
                 headers.insert(name, value);
             }
         }

@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_millis(500);
 pub(super) struct Frames {
     circuit: Circuit,
     queue: Queue,
-    recent: Arc<Recent>,
+    recent: &'static Recent,
     controls: Option<Arc<Controls>>,
     history: VecDeque<Value>,
     /// How often the circuit had opened, and when and why it last did.
@@ -45,7 +45,7 @@ impl Frames {
     pub(super) fn start(
         circuit: Circuit,
         queue: Queue,
-        recent: Arc<Recent>,
+        recent: &'static Recent,
         controls: Option<Arc<Controls>>,
         came: Arc<Notify>,
     ) -> watch::Receiver<Bytes> {

@@ -49,7 +49,7 @@ const BUTTONS: [&str; 2] = ["<!-- buttons -->", "<!-- /buttons -->"];
 pub(crate) struct Parts {
     pub(crate) circuit: Circuit,
     pub(crate) queue: Queue,
-    pub(crate) recent: Arc<Recent>,
+    pub(crate) recent: &'static Recent,
     pub(crate) shutdown: Shutdown,
     pub(crate) http: Client,
     /// Where the gateway listens, and the secret of its webhooks.

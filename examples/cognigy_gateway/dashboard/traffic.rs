@@ -71,7 +71,7 @@ impl Traffic {
                 }
                 if let Some(request) = sender.webhook(number) {
                     // Who stops the traffic hangs up on nobody.
-                    tokio::spawn(exchange(sender.http.clone(), SHORT).oneshot(request));
+                    tokio::spawn(exchange(sender.http, SHORT).oneshot(request));
                 }
                 left.store(WEBHOOKS - number - 1, Ordering::Relaxed);
             }

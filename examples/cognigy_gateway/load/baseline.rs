@@ -7,9 +7,11 @@
 //! - `baseline bare URL` is as little as a proxy can be with axum and hyper-util: bytes in, bytes out.
 
 #[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
+#[path = "../dialog.rs"]
+mod dialog;
+#[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
 #[path = "../exchange.rs"]
 mod exchange;
-#[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
 #[path = "../json.rs"]
 mod json;
 #[path = "../server.rs"]
@@ -25,7 +27,7 @@ use std::{convert::Infallible, env, io, pin::pin, sync::Arc, time::Duration};
 
 use axum::{Router, extract::State, response::IntoResponse, routing::post};
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -40,10 +42,12 @@ use tokio::{
 use tower::ServiceExt;
 use tracing::{Instrument, info_span};
 
+use crate::dialog::{DialogEvent, Invalid};
+
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const JSON: [(header::HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
+const JSON: [(HeaderName, &str); 1] = [(header::CONTENT_TYPE, "application/json")];
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
@@ -95,11 +99,16 @@ async fn proxy(listener: TcpListener, url: Uri) -> io::Result<()> {
 async fn forward(State(to): State<Arc<Forward>>, body: Bytes) -> impl IntoResponse {
     let span = info_span!("verify_signature", otel.kind = "server");
     async {
-        if json::parse(&body).is_none() {
-            return (StatusCode::BAD_REQUEST, JSON, r#"{"error":"invalid_json"}"#.to_owned());
-        }
-        let span = info_span!("process_dialog_event", cognigy.conversation_id = "c-1", cognigy.current_node = "lookup");
-        match call(&to, body).instrument(span).await {
+        let event = match DialogEvent::parse(&body) {
+            Err(Invalid::Json) => return (StatusCode::BAD_REQUEST, JSON, r#"{"error":"invalid_json"}"#.to_owned()),
+            event => event.ok(),
+        };
+        let span = info_span!(
+            "process_dialog_event",
+            cognigy.conversation_id = event.as_ref().and_then(DialogEvent::conversation_id),
+            cognigy.current_node = event.as_ref().and_then(DialogEvent::current_node),
+        );
+        match call(&to, body.clone()).instrument(span).await {
             Ok(data) => (StatusCode::OK, JSON, data),
             Err(error) => (StatusCode::BAD_GATEWAY, JSON, error.to_string()),
         }
@@ -110,16 +119,19 @@ async fn forward(State(to): State<Arc<Forward>>, body: Bytes) -> impl IntoRespon
 
 async fn call((url, client): &Forward, body: Bytes) -> Result<String, BoxError> {
     let (id, trace) = (rand::random::<u128>(), rand::random::<u128>());
-    let request = Request::post(url)
-        .header(header::CONTENT_TYPE, "application/json")
-        .header(header::ACCEPT, "application/json")
-        .header("idempotency-key", format!("{id:032x}"))
-        .header("traceparent", format!("00-{trace:032x}-{:016x}-00", rand::random::<u64>()))
-        .body(Full::new(body))?;
+    let trace = format!("00-{trace:032x}-{:016x}-00", rand::random::<u64>());
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    request.uri_mut().clone_from(url);
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(exchange::IDEMPOTENCY_KEY, format!("{id:032x}").try_into()?);
+    headers.insert(HeaderName::from_static("traceparent"), trace.try_into()?);
     let span = info_span!("downstream_api_call", otel.kind = "client", retry.attempt = 0);
-    let answer = exchange::exchange(Arc::clone(client), 1 << 20).oneshot(request).instrument(span).await?;
+    let answer = exchange::exchange(client, 1 << 20).oneshot(request).instrument(span).await?;
     let data = answer.body().json().ok_or("no JSON")?;
-    Ok(format!(r#"{{"status":"forwarded","data":{data}}}"#))
+    Ok([r#"{"status":"forwarded","data":"#, data, "}"].concat())
 }
 
 /// The header is that of the script beside this.
