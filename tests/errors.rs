@@ -26,8 +26,8 @@ use portcullis::{
         AttemptTimedOut, Backoff, DeadlineExceeded, NotReplayed, ReplayError, RetryError, RetryLayer, RetryPolicy,
     },
     signature::{
-        Full as StoreIsFull, KeyEncoding, MemoryReplayStore, NotSigned, Reason, Refusal, Scheme, Secret, Segment,
-        SignError, SignatureLayer, SignatureVerifier, Signer, SigningError, Timestamp, Verified, VerifiedBody,
+        Full as StoreIsFull, KeyEncoding, Keyring, MemoryReplayStore, NotSigned, Reason, Refusal, Scheme, Secret,
+        Segment, SignError, SignatureLayer, SignatureVerifier, Signer, SigningError, Timestamp, Verified, VerifiedBody,
     },
     time::ManualClock,
 };
@@ -341,7 +341,7 @@ fn a_setting_that_makes_no_sense_is_named_with_what_it_is_and_a_secret_is_not_sh
         (error(Secret::new("")), "secret must be one byte or longer, but is empty"),
         (error(Secret::decode(SECRET, KeyEncoding::Hex)), "secret must be written in hex, but is not"),
         (
-            error(SignatureLayer::new(Scheme::github(), secret("a")).keyring().replace([secret("b"), secret("b")])),
+            error(Keyring::new(Scheme::github(), [secret("b"), secret("b")])),
             "label must be of one secret alone, but is \"b\"",
         ),
         (

@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use log::Log;
 use portcullis::signature::{
-    KeyEncoding, MemoryReplayStore, Scheme, Secret, SignatureLayer, SignatureVerifier, Signer, VerifiedBody,
+    KeyEncoding, Keyring, MemoryReplayStore, Scheme, Secret, SignatureLayer, SignatureVerifier, Signer, VerifiedBody,
 };
 use tower::{Layer, ServiceExt, service_fn};
 use tracing::Level;
@@ -71,7 +71,7 @@ fn a_secret_with_white_space_around_it_or_a_short_one_is_warned_of_without_being
             ("one more", &|| drop(SignatureLayer::new(Scheme::cognigy(), first()).also_accept(labelled()))),
             ("verifier", &|| drop(SignatureVerifier::new(Scheme::cognigy(), labelled()))),
             ("ring", &|| {
-                SignatureLayer::new(Scheme::cognigy(), first()).keyring().replace([first(), labelled()]).unwrap();
+                Keyring::new(Scheme::cognigy(), [first()]).unwrap().replace([first(), labelled()]).unwrap();
             }),
             ("signer", &|| drop(Signer::new(Scheme::cognigy(), labelled()))),
         ];

@@ -1,4 +1,4 @@
-//! The accepted secrets, as keyed states, to be swapped while requests are running.
+//! The accepted secrets, as keyed states: given once, or to be swapped while requests are running.
 
 use std::{
     fmt,
@@ -8,53 +8,53 @@ use std::{
 
 use super::{
     MAX_SECRETS, Reason, Scheme, Secret, Verifier, credentials,
-    mac::{Hash, Mac, Tag},
+    mac::{Mac, Tag},
     verified::Voucher,
 };
 use crate::{ConfigError, time::UnixTime};
 
-/// The secrets that are accepted: a handle to swap them while requests run, from [`SignatureLayer::keyring`] or
-/// [`SignatureVerifier::keyring`].
-///
-/// [`SignatureLayer::keyring`]: super::SignatureLayer::keyring
-/// [`SignatureVerifier::keyring`]: super::SignatureVerifier::keyring
+/// A scheme and the secrets that are accepted under it, to be swapped while requests run. All layers and verifiers
+/// [with it](super::SignatureLayer::with_keyring) accept the same.
 ///
 /// ```
-/// use portcullis::signature::{Scheme, Secret, SignatureLayer};
+/// use portcullis::signature::{Keyring, Scheme, Secret, SignatureLayer};
 ///
 /// let old = Secret::new("the secret of last year")?.label("2025");
-/// let layer = SignatureLayer::new(Scheme::github(), old.clone());
-/// let keyring = layer.keyring();
+/// let keyring = Keyring::new(Scheme::github(), [old.clone()])?;
+/// let layer = SignatureLayer::with_keyring(keyring.clone());
 ///
 /// keyring.replace([Secret::new("the secret of this year")?.label("2026"), old])?;
 /// assert_eq!(&*keyring.labels()[0], "2026");
 /// assert!(keyring.replace([]).is_err());
 /// # Ok::<_, portcullis::ConfigError>(())
 /// ```
+///
+/// It costs a lock, which many may hold at once, for a moment of each request. Secrets that are given to a layer cost none.
 #[derive(Clone)]
 pub struct Keyring {
+    scheme: Scheme,
     keys: Arc<RwLock<Keys>>,
 }
 
 impl Keyring {
-    pub(super) fn new(keys: Keys) -> Self {
-        Self { keys: Arc::new(RwLock::new(keys)) }
+    /// Accepts these `secrets`, for requests signed by `scheme`.
+    ///
+    /// # Errors
+    ///
+    /// When there are none, or more than [`MAX_SECRETS`], or two of one label.
+    pub fn new(scheme: Scheme, secrets: impl IntoIterator<Item = Secret>) -> Result<Self, ConfigError> {
+        let keys = Keys::of(&scheme, secrets)?;
+        Ok(Self { scheme, keys: Arc::new(RwLock::new(keys)) })
     }
 
     /// Accepts these from now on, and no others; a request whose headers were judged before is judged by those of then.
     ///
     /// # Errors
     ///
-    /// When there are none, or more than [`MAX_SECRETS`], or two of one label, or where a [`Verifier`] takes their place; nothing changes then.
+    /// As [`new`](Self::new) has them; nothing changes then.
     pub fn replace(&self, secrets: impl IntoIterator<Item = Secret>) -> Result<(), ConfigError> {
         // The secrets come from the user's code, so no lock is held meanwhile.
-        let mut keys = self.read().without_keys();
-        for secret in secrets {
-            keys.push(secret)?;
-        }
-        if keys.is_empty() {
-            return Err(ConfigError::new("secrets", "at least one", "none"));
-        }
+        let keys = Keys::of(&self.scheme, secrets)?;
         let old = std::mem::replace(&mut *self.keys.write().unwrap_or_else(PoisonError::into_inner), keys);
         drop(old);
         Ok(())
@@ -63,14 +63,16 @@ impl Keyring {
     /// The labels of the accepted secrets.
     #[must_use]
     pub fn labels(&self) -> Vec<Arc<str>> {
-        self.read().iter().map(|key| Arc::clone(key.voucher.label())).collect()
+        read(&self.keys).labels()
     }
 
-    /// The secrets of this moment. They are locked while a request's headers are judged, and never while its body is read or
-    /// hashed: [`replace`](Self::replace) waits for no sender.
-    pub(super) fn read(&self) -> RwLockReadGuard<'_, Keys> {
-        self.keys.read().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn into_parts(self) -> (Scheme, Accepted) {
+        (self.scheme, Accepted::Ring(self.keys))
     }
+}
+
+fn read(keys: &RwLock<Keys>) -> RwLockReadGuard<'_, Keys> {
+    keys.read().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Keyring {
@@ -79,11 +81,60 @@ impl fmt::Debug for Keyring {
     }
 }
 
-/// What requests have to be signed with.
+/// What a verifier judges by.
 #[derive(Clone)]
+pub(super) enum Accepted {
+    /// What was given once, so that no lock has to be held for it.
+    Given(Arc<Keys>),
+    /// What may be swapped.
+    Ring(Arc<RwLock<Keys>>),
+}
+
+impl Accepted {
+    pub(super) fn given(keys: Keys) -> Self {
+        Self::Given(Arc::new(keys))
+    }
+
+    /// The keys of this moment. They are held while a request's headers are judged, and never while its body is read or
+    /// hashed: [`Keyring::replace`] waits for no sender.
+    #[inline]
+    pub(super) fn read(&self) -> Held<'_> {
+        match self {
+            Self::Given(keys) => Held::Given(keys),
+            Self::Ring(keys) => Held::Locked(read(keys)),
+        }
+    }
+
+    /// The same and one more secret, apart from what clones have.
+    pub(super) fn and(&self, scheme: &Scheme, secret: Secret) -> Result<Self, ConfigError> {
+        match self {
+            Self::Given(keys) => keys.and(scheme, secret).map(Self::given),
+            Self::Ring(_) => Err(ConfigError::new("secrets", "those of the keyring, which replaces them", "one more")),
+        }
+    }
+}
+
+pub(super) enum Held<'k> {
+    Given(&'k Keys),
+    Locked(RwLockReadGuard<'k, Keys>),
+}
+
+impl Deref for Held<'_> {
+    type Target = Keys;
+
+    #[inline]
+    fn deref(&self) -> &Keys {
+        match self {
+            Self::Given(keys) => keys,
+            Self::Locked(keys) => keys,
+        }
+    }
+}
+
+/// What requests have to be signed with.
 pub(super) enum Keys {
-    /// At least one key, and at most [`MAX_SECRETS`]; of which hash, and under which scheme's name.
-    Secrets { keys: Vec<Key>, hash: Hash, scheme: Arc<str> },
+    /// At least one key, and at most [`MAX_SECRETS`].
+    Secrets(Vec<Key>),
     /// The user's.
     Foreign(Arc<dyn Verifier>),
 }
@@ -98,23 +149,33 @@ pub(super) struct Key {
 }
 
 impl Keys {
-    pub(super) fn of(scheme: &Scheme, secret: Secret) -> Self {
-        let (hash, scheme) = (scheme.hash(), scheme.shared_name());
-        Self::Secrets { keys: vec![Key::new(hash, &scheme, secret, 0)], hash, scheme }
+    pub(super) fn one(scheme: &Scheme, secret: Secret) -> Self {
+        Self::Secrets(vec![Key::new(scheme, secret, 0)])
     }
 
-    /// The same without any key: what a new ring begins with.
-    fn without_keys(&self) -> Self {
-        match self {
-            Self::Secrets { hash, scheme, .. } => {
-                Self::Secrets { keys: Vec::with_capacity(MAX_SECRETS), hash: *hash, scheme: Arc::clone(scheme) }
-            }
-            Self::Foreign(verifier) => Self::Foreign(Arc::clone(verifier)),
+    fn of(scheme: &Scheme, secrets: impl IntoIterator<Item = Secret>) -> Result<Self, ConfigError> {
+        let mut keys = room();
+        for secret in secrets {
+            push(&mut keys, scheme, secret)?;
         }
+        if keys.is_empty() {
+            return Err(ConfigError::new("secrets", "at least one", "none"));
+        }
+        Ok(Self::Secrets(keys))
     }
 
     pub(super) fn foreign(verifier: impl Verifier) -> Self {
         Self::Foreign(Arc::new(verifier))
+    }
+
+    fn and(&self, scheme: &Scheme, secret: Secret) -> Result<Self, ConfigError> {
+        let Self::Secrets(given) = self else {
+            return Err(ConfigError::new("secrets", "none, since a verifier judges the signatures", "some"));
+        };
+        let mut keys = room();
+        keys.extend_from_slice(given);
+        push(&mut keys, scheme, secret)?;
+        Ok(Self::Secrets(keys))
     }
 
     /// Whether the time matters to any of them.
@@ -124,39 +185,43 @@ impl Keys {
 
     pub(super) const fn verifier(&self) -> Option<&Arc<dyn Verifier>> {
         match self {
-            Self::Secrets { .. } => None,
+            Self::Secrets(_) => None,
             Self::Foreign(verifier) => Some(verifier),
         }
     }
 
-    pub(super) fn push(&mut self, secret: Secret) -> Result<(), ConfigError> {
-        let Self::Secrets { keys, hash, scheme } = self else { return Err(not_beside_a_verifier()) };
-        if keys.len() == MAX_SECRETS {
-            return Err(ConfigError::new("secrets", "at most four", "one more"));
-        }
-        let key = Key::new(*hash, scheme, secret, keys.len());
-        // A label tells when a secret is used no more: of two that share it, nobody could tell which.
-        let label = key.voucher.label();
-        if keys.iter().any(|other| other.voucher.label() == label) {
-            return Err(ConfigError::new("label", "of one secret alone", format_args!("{label:?}")));
-        }
-        keys.push(key);
-        Ok(())
+    pub(super) fn labels(&self) -> Vec<Arc<str>> {
+        self.iter().map(|key| Arc::clone(key.voucher.label())).collect()
     }
 }
 
-fn not_beside_a_verifier() -> ConfigError {
-    ConfigError::new("secrets", "none, since a verifier judges the signatures", "some")
+/// For all that there may be: keys that move would leave what they were behind.
+fn room() -> Vec<Key> {
+    Vec::with_capacity(MAX_SECRETS)
+}
+
+fn push(keys: &mut Vec<Key>, scheme: &Scheme, secret: Secret) -> Result<(), ConfigError> {
+    if keys.len() == MAX_SECRETS {
+        return Err(ConfigError::new("secrets", "at most four", "one more"));
+    }
+    let key = Key::new(scheme, secret, keys.len());
+    // A label tells when a secret is used no more: of two that share it, nobody could tell which.
+    let label = key.voucher.label();
+    if keys.iter().any(|other| other.voucher.label() == label) {
+        return Err(ConfigError::new("label", "of one secret alone", format_args!("{label:?}")));
+    }
+    keys.push(key);
+    Ok(())
 }
 
 impl Key {
     /// The key at `place`, which is below [`MAX_SECRETS`].
-    fn new(hash: Hash, scheme: &Arc<str>, secret: Secret, place: usize) -> Self {
+    fn new(scheme: &Scheme, secret: Secret, place: usize) -> Self {
         const LABELS: [&str; MAX_SECRETS] = ["first", "second", "third", "fourth"];
-        let (mac, credential) = (Mac::new(hash, secret.bytes()), credentials::blind(secret.bytes()));
+        let (mac, credential) = (Mac::new(scheme.hash(), secret.bytes()), credentials::blind(secret.bytes()));
         let not_after = secret.end();
         let label = secret.into_label(LABELS[place]);
-        Self { mac, credential, not_after, voucher: Arc::new(Voucher::new(Arc::clone(scheme), label)) }
+        Self { mac, credential, not_after, voucher: Arc::new(Voucher::new(scheme.shared_name(), label)) }
     }
 
     /// Whether it is accepted at `now`. When a key ends is no secret, so this may show in the time.
@@ -170,7 +235,7 @@ impl Deref for Keys {
 
     fn deref(&self) -> &[Key] {
         match self {
-            Self::Secrets { keys, .. } => keys,
+            Self::Secrets(keys) => keys,
             Self::Foreign(_) => &[],
         }
     }
@@ -213,7 +278,7 @@ mod tests {
     #[test]
     fn a_ring_that_cannot_be_is_refused_and_the_old_one_stays() {
         let secret = |label: &str| Secret::new("an example of a secret").unwrap().label(label);
-        let ring = Keyring::new(Keys::of(&Scheme::github(), secret("kept")));
+        let ring = Keyring::new(Scheme::github(), [secret("kept")]).unwrap();
         assert_eq!(ring.replace([]).unwrap_err().to_string(), "secrets must be at least one, but is none");
         let five = (0..5).map(|n| secret(&format!("new {n}")));
         assert_eq!(ring.replace(five).unwrap_err().to_string(), "secrets must be at most four, but is one more");

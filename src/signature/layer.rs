@@ -32,6 +32,13 @@ impl SignatureLayer {
         Self::judging(SignatureVerifier::new(scheme, secret))
     }
 
+    /// Requests signed by the scheme and with a secret of `keyring`, which may change while the layer's services run.
+    ///
+    /// [`also_accept`](Self::also_accept) panics then: what is accepted is the keyring's to say.
+    pub fn with_keyring(keyring: Keyring) -> Self {
+        Self::judging(SignatureVerifier::with_keyring(keyring))
+    }
+
     fn judging(verifier: SignatureVerifier) -> Self {
         Self {
             settings: Settings {
@@ -52,33 +59,24 @@ impl SignatureLayer {
 impl SignatureLayer {
     /// Requests signed by `scheme`, with signatures that `verifier` judges, in place of the MAC under a secret.
     ///
-    /// There are no secrets then: [`also_accept`](Self::also_accept) panics, the [`keyring`](Self::keyring) is empty and
-    /// takes none, and no credential is good.
+    /// There are no secrets then: [`also_accept`](Self::also_accept) panics, and no credential is good.
     pub fn verify_with(scheme: Scheme, verifier: impl Verifier) -> Self {
         Self::judging(SignatureVerifier::verify_with(scheme, verifier))
     }
 }
 
 impl<R, P> SignatureLayer<R, P> {
-    /// Accepts one more secret, as during a rotation. Each costs a MAC over every body. A [`keyring`](Self::keyring) that
-    /// was taken before is none of this layer's any more.
+    /// Accepts one more secret, as during a rotation. Each costs a MAC over every body. To swap secrets without a restart, see
+    /// [`with_keyring`](SignatureLayer::with_keyring).
     ///
     /// # Panics
     ///
-    /// When there are [`MAX_SECRETS`](super::MAX_SECRETS) already, or one of the same label, or a [`Verifier`] in place of secrets.
+    /// When there are [`MAX_SECRETS`](super::MAX_SECRETS) already, or one of the same label, or a [`Keyring`] or a [`Verifier`] in
+    /// place of secrets.
     #[track_caller]
     pub fn also_accept(mut self, secret: Secret) -> Self {
         self.settings.common.verifier = self.settings.common.verifier.also_accept(secret);
         self
-    }
-
-    /// A handle to swap the accepted secrets while the layer's services run; clones of the layer share it.
-    ///
-    /// Take it once they are all given: [`also_accept`](Self::also_accept) makes a new one, and a handle that was taken
-    /// before no longer changes what this layer accepts.
-    #[must_use]
-    pub fn keyring(&self) -> Keyring {
-        self.settings.common.verifier.keyring()
     }
 
     /// The largest body that is read, in bytes; a larger one is answered 413. Default: 1 MiB.

@@ -1,13 +1,13 @@
 //! Verification of what is in memory, and what the layer judges by.
 
-use std::{fmt, sync::RwLockReadGuard};
+use std::fmt;
 
 use bytes::Bytes;
 use http::{Extensions, HeaderMap};
 
 use super::{
     Reason, Scheme, Secret, SignedContext, Verified, Verifier, credentials,
-    keyring::{Keyring, Keys},
+    keyring::{Accepted, Held, Keyring, Keys},
     verify::Check,
 };
 use crate::time::{UnixTime, WallClock};
@@ -39,7 +39,7 @@ use crate::time::{UnixTime, WallClock};
 #[must_use]
 pub struct SignatureVerifier {
     scheme: Scheme,
-    keyring: Keyring,
+    accepted: Accepted,
     credentials: bool,
     context: Extensions,
     clock: WallClock,
@@ -48,44 +48,39 @@ pub struct SignatureVerifier {
 impl SignatureVerifier {
     /// Messages signed by `scheme` with `secret`.
     pub fn new(scheme: Scheme, secret: Secret) -> Self {
-        let keys = Keys::of(&scheme, secret);
-        Self::judging(scheme, keys)
+        let keys = Keys::one(&scheme, secret);
+        Self::judging(scheme, Accepted::given(keys))
+    }
+
+    /// Messages signed by the scheme and with a secret of `keyring`, which may change meanwhile.
+    ///
+    /// [`also_accept`](Self::also_accept) panics then: what is accepted is the keyring's to say.
+    pub fn with_keyring(keyring: Keyring) -> Self {
+        let (scheme, accepted) = keyring.into_parts();
+        Self::judging(scheme, accepted)
     }
 
     /// Messages signed by `scheme`, with signatures that `verifier` judges, in place of the MAC under a secret.
     ///
-    /// There are no secrets then: [`also_accept`](Self::also_accept) panics, the [`keyring`](Self::keyring) is empty and
-    /// takes none, and no credential is good.
+    /// There are no secrets then: [`also_accept`](Self::also_accept) panics, and no credential is good.
     pub fn verify_with(scheme: Scheme, verifier: impl Verifier) -> Self {
-        Self::judging(scheme, Keys::foreign(verifier))
+        Self::judging(scheme, Accepted::given(Keys::foreign(verifier)))
     }
 
-    fn judging(scheme: Scheme, keys: Keys) -> Self {
-        let (keyring, context, clock) = (Keyring::new(keys), Extensions::new(), WallClock::system());
-        Self { scheme, keyring, credentials: false, context, clock }
+    fn judging(scheme: Scheme, accepted: Accepted) -> Self {
+        Self { scheme, accepted, credentials: false, context: Extensions::new(), clock: WallClock::system() }
     }
 
-    /// Accepts one more secret, as during a rotation. Each costs a MAC over every body. A [`keyring`](Self::keyring) that
-    /// was taken before is none of this verifier's any more.
+    /// Accepts one more secret, as during a rotation. Each costs a MAC over every body.
     ///
     /// # Panics
     ///
-    /// When there are [`MAX_SECRETS`](super::MAX_SECRETS) already, or one of the same label, or a [`Verifier`] in place of secrets.
+    /// When there are [`MAX_SECRETS`](super::MAX_SECRETS) already, or one of the same label, or a [`Keyring`] or a [`Verifier`] in
+    /// place of secrets.
     #[track_caller]
     pub fn also_accept(mut self, secret: Secret) -> Self {
-        let mut keys = self.keyring.read().clone();
-        keys.push(secret).unwrap_or_else(|error| panic!("also_accept: {error}"));
-        // A ring of its own: clones that were made before keep theirs.
-        self.keyring = Keyring::new(keys);
+        self.accepted = self.accepted.and(&self.scheme, secret).unwrap_or_else(|error| panic!("also_accept: {error}"));
         self
-    }
-
-    /// A handle to swap the accepted secrets meanwhile; clones of the verifier share it.
-    ///
-    /// Take it once they are all given: [`also_accept`](Self::also_accept) makes a new one.
-    #[must_use]
-    pub fn keyring(&self) -> Keyring {
-        self.keyring.clone()
     }
 
     /// Accepts the secret itself in place of a signature, in `Authorization` or `X-API-Key`, as
@@ -176,8 +171,8 @@ impl SignatureVerifier {
 
     /// The secrets of this moment, and the moment, where that matters.
     #[inline]
-    pub(super) fn keys(&self) -> (RwLockReadGuard<'_, Keys>, UnixTime) {
-        let keys = self.keyring.read();
+    pub(super) fn keys(&self) -> (Held<'_>, UnixTime) {
+        let keys = self.accepted.read();
         // Half of what a small message costs besides its MAC would be the clock.
         let timed = self.scheme.is_timed() || keys.are_timed();
         let now = if timed { self.clock.now() } else { UnixTime::default() };
@@ -188,7 +183,7 @@ impl SignatureVerifier {
     pub(super) fn check(
         &self,
         check: &mut Check,
-        keys: RwLockReadGuard<'_, Keys>,
+        keys: Held<'_>,
         now: UnixTime,
         headers: &HeaderMap,
         extensions: &Extensions,
@@ -207,7 +202,7 @@ impl fmt::Debug for SignatureVerifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SignatureVerifier")
             .field("scheme", &self.scheme.name())
-            .field("secrets", &self.keyring.labels())
+            .field("secrets", &self.accepted.read().labels())
             .field("accept_credentials", &self.credentials)
             .finish_non_exhaustive()
     }

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::atomic::Ordering::Relaxed};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use portcullis::signature::{Scheme, Secret, SignatureLayer, Verified, VerifiedBody};
+use portcullis::signature::{Keyring, Scheme, Secret, SignatureLayer, Verified, VerifiedBody};
 use tower::{Layer, ServiceExt, service_fn};
 
 use crate::support::{SECRET, Script, Step, answer, layer, secret, signed};
@@ -158,7 +158,9 @@ async fn a_body_that_only_a_credential_vouches_for_is_bounded_too() {
 #[tokio::test]
 async fn debug_shows_no_secret() {
     let layer = accepting().also_accept(secret().label("of today"));
-    let shown = format!("{layer:?} {:?} {:?}", layer.keyring(), secret());
+    let keyring = Keyring::new(Scheme::cognigy(), [secret().label("of tomorrow")]).unwrap();
+    let shown = format!("{layer:?} {keyring:?} {:?} {:?}", SignatureLayer::with_keyring(keyring.clone()), secret());
+    assert_eq!(shown.matches("of tomorrow").count(), 2);
     assert!(shown.contains("of today"));
     assert!(!shown.contains("example") && !shown.contains("last year"));
 }

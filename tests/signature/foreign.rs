@@ -146,9 +146,6 @@ async fn no_credential_is_good_where_there_are_no_secrets() {
         *again.headers_mut() = headers;
         assert_eq!(answer(&layer, again).await.status(), status);
     }
-    assert!(layer.keyring().labels().is_empty());
-    let error = layer.keyring().replace([secret()]).unwrap_err();
-    assert_eq!(error.to_string(), "secrets must be none, since a verifier judges the signatures, but is some");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body_util::Full;
-use portcullis::signature::{Scheme, Secret, SignatureLayer, SignedContext, Signer, Verified, VerifiedBody};
+use portcullis::signature::{Keyring, Scheme, Secret, SignatureLayer, SignedContext, Signer, Verified, VerifiedBody};
 use proptest::prelude::*;
 use tower::{Layer, ServiceExt, service_fn};
 
@@ -126,16 +126,33 @@ fn a_fifth_secret_is_a_mistake() {
 
 #[tokio::test]
 async fn secrets_are_swapped_while_the_service_runs() {
-    let layer = layer();
-    let (keyring, before) = (layer.keyring(), layer.clone());
-    let extended = layer.clone().also_accept(Secret::new("one that only the clone accepts").unwrap());
+    let keyring = Keyring::new(Scheme::cognigy(), [secret()]).unwrap();
+    let layer = SignatureLayer::with_keyring(keyring.clone());
+    let before = layer.clone();
     let service = layer.layer(crate::support::Inner::default());
     let old = || request(good());
     assert_eq!(service.clone().oneshot(old()).await.unwrap().status(), StatusCode::OK);
     keyring.replace([Secret::new("the secret of next year").unwrap()]).unwrap();
     assert_eq!(service.clone().oneshot(old()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     assert_eq!(answer(&before, old()).await.status(), StatusCode::UNAUTHORIZED, "clones share the ring");
-    assert_eq!(answer(&extended, old()).await.status(), StatusCode::OK, "a layer with one more secret has its own");
+}
+
+#[test]
+#[should_panic(expected = "also_accept: secrets must be those of the keyring")]
+fn a_secret_beside_a_keyring_is_a_mistake() {
+    let keyring = Keyring::new(Scheme::cognigy(), [secret()]).unwrap();
+    let _ = SignatureLayer::with_keyring(keyring).also_accept(Secret::new("one more secret").unwrap());
+}
+
+#[tokio::test]
+async fn one_more_secret_is_accepted_by_the_layer_alone_that_was_given_it() {
+    let next = || Secret::new("the secret of next year").unwrap();
+    let (layer, mut headers) = (layer(), HeaderMap::new());
+    Signer::new(Scheme::cognigy(), next()).sign(&mut headers, CONTENT).unwrap();
+    let extended = layer.clone().also_accept(next());
+    assert_eq!(answer(&extended, request(headers.clone())).await.status(), StatusCode::OK);
+    assert_eq!(answer(&extended, request(good())).await.status(), StatusCode::OK);
+    assert_eq!(answer(&layer, request(headers)).await.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use portcullis::{
     signature::{
-        MemoryReplayStore, ReplayKey, ReplayStore, Reserved, Scheme, Secret, SignatureLayer, Signer, Verified,
+        Keyring, MemoryReplayStore, ReplayKey, ReplayStore, Reserved, Scheme, Secret, SignatureLayer, Signer, Verified,
         VerifiedBody,
     },
     time::{ManualClock, ManualWallClock, UnixTime},
@@ -225,10 +225,9 @@ async fn no_other_way_of_writing_the_signature_makes_a_message_new() {
         headers["stripe-signature"].to_str().unwrap().split_once(',').unwrap().1.to_owned()
     };
     let (one, two) = (of("the secret of last year"), of("the secret of this year"));
-    let layer = SignatureLayer::new(Scheme::stripe(), Secret::new("the secret of this year").unwrap())
-        .also_accept(Secret::new("the secret of last year").unwrap())
-        .wall_clock(clock.clock())
-        .refuse_replays(store());
+    let both = ["the secret of this year", "the secret of last year"].map(|secret| Secret::new(secret).unwrap());
+    let keyring = Keyring::new(Scheme::stripe(), both).unwrap();
+    let layer = SignatureLayer::with_keyring(keyring.clone()).wall_clock(clock.clock()).refuse_replays(store());
     let listed = |list: String| {
         let value = HeaderValue::try_from(format!("t={NOW},{list}")).unwrap();
         with(&HeaderMap::from_iter([("stripe-signature".parse().unwrap(), value)]))
@@ -238,7 +237,7 @@ async fn no_other_way_of_writing_the_signature_makes_a_message_new() {
         assert_eq!(status(&layer, listed(list)).await, StatusCode::OK);
     }
     // Nor does the end of the rotation.
-    layer.keyring().replace([Secret::new("the secret of last year").unwrap()]).unwrap();
+    keyring.replace([Secret::new("the secret of last year").unwrap()]).unwrap();
     assert_eq!(status(&layer, listed(one)).await, StatusCode::OK);
 }
 

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::Full;
 use portcullis::{
-    signature::{Refusal, Scheme, Secret, SignError, SignatureLayer, Signer, Verified},
+    signature::{Keyring, Refusal, Scheme, Secret, SignError, SignatureLayer, Signer, Verified},
     time::{ManualWallClock, UnixTime},
 };
 use tower::{Layer, Service};
@@ -62,8 +62,8 @@ async fn an_expired_secret_gets_the_answer_that_a_wrong_one_gets() {
 #[tokio::test]
 async fn a_request_is_judged_by_the_secrets_of_when_its_headers_came() {
     let clock = ManualWallClock::new(UnixTime::from_secs(END));
-    let layer =
-        SignatureLayer::new(Scheme::cognigy(), secret().not_after(UnixTime::from_secs(END))).wall_clock(clock.clock());
+    let keyring = Keyring::new(Scheme::cognigy(), [secret().not_after(UnixTime::from_secs(END))]).unwrap();
+    let layer = SignatureLayer::with_keyring(keyring.clone()).wall_clock(clock.clock());
     let mut service = layer.layer(Inner::default());
     let dripping =
         || Script::new([Step::Data(Bytes::from_static(b"{")), Step::Yield, Step::Data(Bytes::from_static(b"}"))]);
@@ -71,7 +71,7 @@ async fn a_request_is_judged_by_the_secrets_of_when_its_headers_came() {
     assert!(running.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
 
     clock.set(UnixTime::from_secs(END + 1));
-    layer.keyring().replace([Secret::new(NEW).unwrap()]).unwrap();
+    keyring.replace([Secret::new(NEW).unwrap()]).unwrap();
     assert_eq!(running.await.unwrap().status(), StatusCode::OK);
     assert_eq!(service.call(signed(CONTENT, dripping())).await.unwrap().status(), StatusCode::UNAUTHORIZED);
 }

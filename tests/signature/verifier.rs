@@ -5,8 +5,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::Full;
 use portcullis::{
     signature::{
-        Reason, Refusal, RefusalKind, Scheme, Secret, SignatureLayer, SignatureVerifier, SignedContext, Signer,
-        Verified,
+        Keyring, Reason, Refusal, RefusalKind, Scheme, Secret, SignatureLayer, SignatureVerifier, SignedContext,
+        Signer, Verified,
     },
     time::{ManualWallClock, UnixTime},
 };
@@ -134,8 +134,9 @@ async fn it_lets_through_and_refuses_what_the_layer_does() {
 
 #[test]
 fn secrets_are_swapped_between_messages_and_not_within_one() {
-    let verifier = SignatureVerifier::new(Scheme::cognigy(), secret());
-    let (keyring, clone) = (verifier.keyring(), verifier.clone());
+    let keyring = Keyring::new(Scheme::cognigy(), [secret()]).unwrap();
+    let verifier = SignatureVerifier::with_keyring(keyring.clone());
+    let clone = verifier.clone();
     let headers = signed(Scheme::cognigy(), SECRET, NOW);
     let mut begun = verifier.begin(&headers).unwrap();
     keyring.replace([Secret::new("the secret of next year").unwrap().label("2027")]).unwrap();
