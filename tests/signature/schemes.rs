@@ -4,7 +4,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode};
 use portcullis::{
-    signature::{Encoding, Names, Scheme, Secret, Segment, SignatureLayer, Signer, Timestamp, Unit, Verified},
+    signature::{
+        Encoding, Names, Scheme, Secret, Segment, SignatureLayer, SignatureVerifier, Signer, Timestamp, Unit, Verified,
+    },
     time::{ManualWallClock, UnixTime},
 };
 
@@ -153,6 +155,25 @@ async fn the_names_of_headers_may_come_from_configuration() {
     }
 }
 
+#[tokio::test]
+async fn a_stale_signature_costs_no_byte_of_the_body_and_is_answered_as_a_wrong_one() {
+    let now = clock(1_700_000_000);
+    let layer = SignatureLayer::new(Scheme::stripe(), secret()).wall_clock(now.clock());
+    let mut headers = HeaderMap::new();
+    Signer::new(Scheme::stripe(), secret()).wall_clock(now.clock()).sign(&mut headers, CONTENT).unwrap();
+    let mut wrong = request(headers.clone());
+    *wrong.body_mut() = Script::frames(b"[]", 1);
+    let wrong = format!("{:?}", answer(&layer, wrong).await);
+    assert!(wrong.contains("401"));
+    for seconds in [1_700_000_301, 1_699_999_699] {
+        now.set(UnixTime::from_secs(seconds));
+        let request = request(headers.clone());
+        let polls = request.body().polls();
+        assert_eq!(format!("{:?}", answer(&layer, request).await), wrong);
+        assert_eq!(polls.load(Relaxed), 0);
+    }
+}
+
 /// `msg.1` with body `{}` and `msg` with body `{}` would otherwise share what is signed: `msg.1.….{}`.
 #[tokio::test]
 async fn a_signed_id_cannot_take_over_what_follows_it() {
@@ -216,6 +237,40 @@ async fn no_byte_wanders_between_a_signed_header_and_the_body() {
     for id in ["a:", "a::", "::", ":"] {
         assert!(sign(id, b"X").is_err(), "{id}");
     }
+}
+
+/// Twitch signs the id, the date and the body with nothing between them, and bodies hold dates too.
+#[test]
+fn of_all_ways_to_cut_what_is_signed_into_an_id_a_date_and_a_body_one_is_good() {
+    let now = clock(1_573_899_072).clock();
+    let signer = Signer::new(Scheme::twitch(), secret()).wall_clock(now.clone());
+    let verifier = SignatureVerifier::new(Scheme::twitch(), secret()).wall_clock(now);
+    let [id, time, signature] = ["id", "timestamp", "signature"]
+        .map(|name| HeaderName::try_from(format!("twitch-eventsub-message-{name}")).unwrap());
+    let named = |text: &'static str| HeaderMap::from_iter([(id.clone(), HeaderValue::from_static(text))]);
+    for body in [r#"{"followed_at":"2019-11-16T10:11:13Z"}"#, "2019-11-16t10:11:12Z2019-11-16T10:11:12+00:00", ""] {
+        for text in ["e76c6bd4", "2", "-11-16T10:11:12Z"] {
+            let mut headers = named(text);
+            signer.sign(&mut headers, body.as_bytes()).unwrap();
+            let all = [text, headers[&time].to_str().unwrap(), body].concat();
+            let good = (0..=all.len()).flat_map(|to| (0..=to).map(move |from| (from, to))).filter(|(from, to)| {
+                let (head, rest) = all.split_at(*to);
+                let (id_cut, time_cut) = head.split_at(*from);
+                let headers = HeaderMap::from_iter([
+                    (id.clone(), id_cut.parse().unwrap()),
+                    (time.clone(), time_cut.parse().unwrap()),
+                    (signature.clone(), headers[&signature].clone()),
+                ]);
+                verifier.verify(&headers, rest.as_bytes()).is_ok()
+            });
+            assert_eq!(good.collect::<Vec<_>>(), [(text.len(), all.len() - body.len())], "{all}");
+        }
+    }
+    // The last of these goes on in the date, which begins with a 2, and what is shorter does not.
+    for dated in ["2019-11-16T10:11:12Z", "a 2019-11-16t10:11:12 b", "2019-11-16T10:11:1"] {
+        assert!(signer.sign(&mut named(dated), b"{}").is_err(), "{dated}");
+    }
+    assert!(signer.sign(&mut named("2019-11-16T10:11"), b"{}").is_ok());
 }
 
 #[test]

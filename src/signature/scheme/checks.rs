@@ -23,7 +23,7 @@ pub(super) fn check_seams(signed: &[Segment], timestamp: Option<&Timestamp>) -> 
     for (place, segment) in signed.iter().enumerate() {
         let apart = match (segment, signed.get(place + 1)) {
             (Segment::Literal(text), _) => !text.is_empty(),
-            // A date says itself where it begins and ends.
+            // A date says itself where it ends, and each message is looked at for whether it could begin earlier.
             (Segment::Header(_), Some(Segment::Timestamp)) | (Segment::Timestamp, _) if dated => true,
             (Segment::Header(_) | Segment::Timestamp, next) => matches!(next, Some(Segment::Literal(_))),
             (Segment::Context | Segment::Body, _) => true,

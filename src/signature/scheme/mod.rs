@@ -247,6 +247,8 @@ impl Scheme {
                     let value = only(headers, alias(names, claim.family))?.as_bytes();
                     let ambiguous = match self.prefix.get(place + 1) {
                         Some(Part::Literal(next)) => !ends_at(value, next),
+                        // A number after a header's value is no scheme, so it is a date.
+                        Some(Part::Timestamp) => !rfc3339::is_first_after(value, claim.time),
                         _ => false,
                     };
                     if value.is_empty() || ambiguous {

@@ -30,6 +30,19 @@ pub(super) fn parse(text: &[u8]) -> Option<Duration> {
     Some(Duration::new(seconds, nanos))
 }
 
+/// Whether a date that follows `text` is the first one there: bytes of an earlier one, within `text` or across the seam, could
+/// be told to be the date, and what follows them the rest of the message.
+pub(super) fn is_first_after(text: &[u8], date: &[u8]) -> bool {
+    const SHAPE: &[u8; 19] = b"0000-00-00T00:00:00";
+    let byte = |place: usize| text.get(place).or_else(|| date.get(place - text.len()));
+    let fits =
+        |shape: u8, byte: u8| if shape == b'0' { byte.is_ascii_digit() } else { byte.eq_ignore_ascii_case(&shape) };
+    let begins = |place: usize| {
+        SHAPE.iter().enumerate().all(|(n, shape)| byte(place + n).is_some_and(|byte| fits(*shape, *byte)))
+    };
+    !(0..text.len()).any(begins)
+}
+
 fn number(text: &[u8]) -> Option<i64> {
     text.iter().try_fold(0, |number, byte| Some(number * 10 + i64::from(digit(*byte)?)))
 }

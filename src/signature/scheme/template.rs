@@ -13,7 +13,7 @@ pub enum Segment {
     Literal(Cow<'static, [u8]>),
     /// The value of a header, which has to occur once and not be empty. A literal has to follow, and the value must not
     /// contain it, nor end with the beginning of it: `a.b` before `.` could otherwise be read as two pieces. An RFC 3339
-    /// timestamp may follow too, since it says itself where it begins.
+    /// timestamp may follow too, and the value must not contain what looks like one then.
     Header(Names),
     /// The timestamp, as it was sent. Where it is a number, a literal has to follow that does not begin with a digit.
     Timestamp,

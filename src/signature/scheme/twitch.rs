@@ -8,8 +8,8 @@ impl Scheme {
     /// `Twitch-Eventsub-Message-Signature`: `sha256=` and the hex of HMAC-SHA256 over the id, the time and the raw body, with
     /// the first two in `Twitch-Eventsub-Message-Id` and `-Timestamp`.
     ///
-    /// The time is an RFC 3339 date, which says itself where it begins, and may be 600 s from now, either way. The id is
-    /// signed and stays the same when a message is sent again.
+    /// The time is an RFC 3339 date, and may be 600 s from now, either way. The id is signed, must not contain a date, so that
+    /// it ends where the time begins, and stays the same when a message is sent again.
     ///
     /// ```
     /// use std::time::Duration;
