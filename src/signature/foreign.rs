@@ -6,7 +6,8 @@ use std::sync::Arc;
 /// [`SignatureLayer::verify_with`](super::SignatureLayer::verify_with).
 ///
 /// The layer does all the rest: it reads the headers as the [`Scheme`](super::Scheme) has them, judges the time, feeds what
-/// is signed as it arrives, and refuses. Costs one box for each request.
+/// is signed as it arrives, and refuses. Each request costs the box that [`begin`](Verifier::begin) returns, its decoded signatures and
+/// its label.
 ///
 /// ```
 /// use std::{convert::Infallible, sync::Arc};

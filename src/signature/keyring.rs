@@ -6,6 +6,8 @@ use std::{
     sync::{Arc, PoisonError, RwLock, RwLockReadGuard},
 };
 
+use zeroize::Zeroizing;
+
 use super::{
     MAX_SECRETS, Reason, Scheme, Secret, Verifier, credentials,
     mac::{Mac, Tag},
@@ -66,8 +68,8 @@ impl Keyring {
         read(&self.keys).labels()
     }
 
-    pub(super) fn into_parts(self) -> (Scheme, Accepted) {
-        (self.scheme, Accepted::Ring(self.keys))
+    pub(super) fn into_parts(self) -> (Scheme, Source) {
+        (self.scheme, Source::Ring(self.keys))
     }
 }
 
@@ -83,20 +85,20 @@ impl fmt::Debug for Keyring {
 
 /// What a verifier judges by.
 #[derive(Clone)]
-pub(super) enum Accepted {
+pub(super) enum Source {
     /// What was given once, so that no lock has to be held for it.
     Given(Arc<Keys>),
     /// What may be swapped.
     Ring(Arc<RwLock<Keys>>),
 }
 
-impl Accepted {
+impl Source {
     pub(super) fn given(keys: Keys) -> Self {
         Self::Given(Arc::new(keys))
     }
 
-    /// The keys of this moment. They are held while a request's headers are judged, and never while its body is read or
-    /// hashed: [`Keyring::replace`] waits for no sender.
+    /// The keys of this moment. They are held while keyed states are copied and credentials judged, and never while a body is read
+    /// or hashed: [`Keyring::replace`] waits for no sender.
     #[inline]
     pub(super) fn read(&self) -> Held<'_> {
         match self {
@@ -143,7 +145,8 @@ pub(super) enum Keys {
 #[derive(Clone)]
 pub(super) struct Key {
     pub(super) mac: Mac,
-    pub(super) credential: Tag,
+    // Together with its key, which a process keeps, enough to guess a weak secret by.
+    pub(super) credential: Zeroizing<Tag>,
     pub(super) voucher: Arc<Voucher>,
     not_after: Option<UnixTime>,
 }
@@ -195,7 +198,7 @@ impl Keys {
     }
 }
 
-/// For all that there may be: keys that move would leave what they were behind.
+/// For all that there may be: a vector that grows leaves behind what it held.
 fn room() -> Vec<Key> {
     Vec::with_capacity(MAX_SECRETS)
 }
@@ -218,7 +221,8 @@ impl Key {
     /// The key at `place`, which is below [`MAX_SECRETS`].
     fn new(scheme: &Scheme, secret: Secret, place: usize) -> Self {
         const LABELS: [&str; MAX_SECRETS] = ["first", "second", "third", "fourth"];
-        let (mac, credential) = (Mac::new(scheme.hash(), secret.bytes()), credentials::blind(secret.bytes()));
+        let (mac, credential) =
+            (Mac::new(scheme.hash(), secret.bytes()), Zeroizing::new(credentials::blind(secret.bytes())));
         let not_after = secret.end();
         let label = secret.into_label(LABELS[place]);
         Self { mac, credential, not_after, voucher: Arc::new(Voucher::new(scheme.shared_name(), label)) }

@@ -261,7 +261,7 @@ impl<R, P> SignatureLayer<R, P> {
     /// How long a message is remembered that was let through. Default: an hour.
     ///
     /// It is never less than the time in which the message's timestamp is good, which is twice the tolerance and a second.
-    /// Where no time is signed, a copy that comes later gets through.
+    /// Where no time is signed, or any time is good, a copy that comes later gets through.
     pub const fn remember_for(mut self, time: Duration) -> Self {
         self.settings.common.remember_for = time;
         self

@@ -10,6 +10,7 @@ use hmac::{
 };
 use sha2::{Sha256, Sha512};
 use subtle::{Choice, ConstantTimeEq};
+use zeroize::Zeroize;
 
 /// The hash function under the HMAC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -126,6 +127,12 @@ impl Tag {
 
     pub(super) fn as_slice(&self, hash: Hash) -> &[u8] {
         &self.0[..hash.len()]
+    }
+}
+
+impl Zeroize for Tag {
+    fn zeroize(&mut self) {
+        self.0.zeroize();
     }
 }
 

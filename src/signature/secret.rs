@@ -39,7 +39,7 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// When there are none: a MAC under an empty key can be made by anyone.
+    /// When there are none, or none but zeros: a MAC under an empty key can be made by anyone, and HMAC fills a key up with zeros.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Result<Self, ConfigError> {
         Self::from_bytes(Zeroizing::new(bytes.into()))
     }
@@ -56,12 +56,12 @@ impl Secret {
     ///
     /// # Errors
     ///
-    /// When `text` is not written so, or stands for nothing.
+    /// When `text` is not written so, or stands for nothing, or for nothing but zeros.
     pub fn decode(text: &str, encoding: KeyEncoding) -> Result<Self, ConfigError> {
         let base64 = |text: &str| STANDARD.decode(text).ok();
         let (decoded, rule) = match encoding {
             KeyEncoding::Text => (Some(text.as_bytes().to_vec()), "text"),
-            KeyEncoding::Hex => (hex::decode(text).ok(), "written in hex"),
+            KeyEncoding::Hex => (unhex(text), "written in hex"),
             KeyEncoding::Base64 => (base64(text), "written in base64, with its padding"),
             KeyEncoding::Whsec => (
                 base64(text.strip_prefix("whsec_").unwrap_or(text)),
@@ -75,6 +75,9 @@ impl Secret {
     fn from_bytes(bytes: Zeroizing<Vec<u8>>) -> Result<Self, ConfigError> {
         if bytes.is_empty() {
             return Err(ConfigError::new("secret", "one byte or longer", "empty"));
+        }
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Err(ConfigError::new("secret", "more than zeros", "not"));
         }
         Ok(Self { bytes, label: None, not_after: None })
     }
@@ -133,6 +136,12 @@ impl Secret {
     }
 }
 
+/// In one piece, as `hex::decode` does not: a vector that grows leaves behind what it held.
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = vec![0; text.len() / 2];
+    hex::decode_to_slice(text, &mut bytes).ok().map(|()| bytes)
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(..)")
@@ -183,6 +192,9 @@ mod tests {
             );
         }
         assert!(Secret::new([]).is_err());
+        for zeros in [vec![0], vec![0; 32], vec![0; 1000]] {
+            assert_eq!(Secret::new(zeros).unwrap_err().to_string(), "secret must be more than zeros, but is not");
+        }
     }
 
     #[test]

@@ -29,8 +29,9 @@ pub(super) fn not_settled(error: impl fmt::Display) {
 
 pub(super) use counted::{Refusals, Vouched, describe};
 
-/// Labels are put together once for each series, and not for each request, in the form that recorders keep. A recorder is asked for its counter each time, so
-/// that one that is installed later, or for one thread, is found; where there is none, that is all there is to it.
+/// Labels are put together once for each series, and not for each request, in the form that recorders keep. A recorder is asked for
+/// its counter each time, so that one that is installed later, or for one thread, is found; where there is none, that is all there is
+/// to it.
 #[cfg(feature = "metrics")]
 mod counted {
     use std::sync::Arc;

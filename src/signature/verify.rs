@@ -1,6 +1,6 @@
 //! The verdict: pure, with the time as an argument.
 
-use std::{mem, ops::Deref, sync::Arc};
+use std::{mem, sync::Arc};
 
 use http::{Extensions, HeaderMap};
 use subtle::ConstantTimeEq;
@@ -8,7 +8,7 @@ use subtle::ConstantTimeEq;
 use super::{
     Reason, Scheme, Verification, credentials,
     few::Few,
-    keyring::{Key, Keys, accepted},
+    keyring::{Held, Key, Keys, accepted},
     mac::{Mac, Tag},
     replay::{Content, ReplayKey},
     scheme::Claim,
@@ -71,8 +71,8 @@ impl Proof {
 impl Check {
     /// Of a message of which nothing is read yet.
     ///
-    /// Made where it stays, and filled and emptied there: a keyed state is large beside what is done with it, and each move of
-    /// what has just been written waits until it is. So the usual ring, of one such state, is copied by a line of its own.
+    /// Made where it stays for a message in memory, and filled and emptied there: a keyed state is large beside what is done with it,
+    /// and each move of what has just been written waits until it is. So the usual ring, of one such state, is copied by a line of its own.
     #[inline]
     pub(super) fn new(keys: &Keys, now: UnixTime) -> Self {
         let macs = |candidates| Self::of(Proof::Macs { candidates, signatures: Few::none() });
@@ -95,7 +95,7 @@ impl Check {
     pub(super) fn begin(
         &mut self,
         scheme: &Scheme,
-        keys: impl Deref<Target = Keys>,
+        keys: Held<'_>,
         (credentials, replays): (bool, bool),
         headers: &HeaderMap,
         extensions: &Extensions,

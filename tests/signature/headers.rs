@@ -127,14 +127,18 @@ fn a_fifth_secret_is_a_mistake() {
 #[tokio::test]
 async fn secrets_are_swapped_while_the_service_runs() {
     let keyring = Keyring::new(Scheme::cognigy(), [secret()]).unwrap();
-    let layer = SignatureLayer::with_keyring(keyring.clone());
-    let before = layer.clone();
+    let layer = SignatureLayer::with_keyring(keyring.clone()).accept_credentials();
+    let other = SignatureLayer::with_keyring(keyring.clone());
     let service = layer.layer(crate::support::Inner::default());
     let old = || request(good());
     assert_eq!(service.clone().oneshot(old()).await.unwrap().status(), StatusCode::OK);
     keyring.replace([Secret::new("the secret of next year").unwrap()]).unwrap();
     assert_eq!(service.clone().oneshot(old()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
-    assert_eq!(answer(&before, old()).await.status(), StatusCode::UNAUTHORIZED, "clones share the ring");
+    assert_eq!(answer(&other, old()).await.status(), StatusCode::UNAUTHORIZED, "all layers with it follow");
+    for (secret, status) in [(SECRET, StatusCode::UNAUTHORIZED), ("the secret of next year", StatusCode::OK)] {
+        let key = HeaderMap::from_iter([("x-api-key".parse().unwrap(), HeaderValue::from_str(secret).unwrap())]);
+        assert_eq!(service.clone().oneshot(request(key)).await.unwrap().status(), status, "as a credential");
+    }
 }
 
 #[test]
