@@ -154,7 +154,7 @@ impl Work for Injections {
             Next::Discard(Ended { word: "not injected", count: metrics::not_injected })
         };
         let span = info_span!(target: SPANS, "inject_result", otel.kind = "consumer");
-        job.trace.enter(&span);
+        job.trace.adopt(&span);
         let sent = async {
             if job.runs > self.settings.job_max_runs {
                 return failed("its gateway died each time it ran");

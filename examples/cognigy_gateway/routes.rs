@@ -99,7 +99,7 @@ where
     say(&span, "http.request.method", Shown(request.method()));
     say(&span, "http.route", route);
     if are_exported() {
-        TraceContext::of(request.headers()).enter(&span);
+        TraceContext::of(request.headers()).adopt(&span);
     }
     inner.oneshot(request).inspect_ok(told).instrument(span)
 }

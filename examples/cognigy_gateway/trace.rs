@@ -57,15 +57,20 @@ impl TraceContext {
         })
     }
 
-    /// Puts `span`, which nobody has entered yet, under this, and says where the trace stands within it. Where spans are not
-    /// exported that is where it stood, so that the spans before and after the gateway stay together.
-    pub(crate) fn enter(&self, span: &Span) -> Self {
+    /// Puts `span`, which nobody has entered yet, under this, where spans are exported.
+    pub(crate) fn adopt(&self, span: &Span) {
         if are_exported()
             && let Some(parent) = self.remote()
         {
             // Refused where the span is not recorded.
             let _ = span.set_parent(Context::new().with_remote_span_context(parent));
         }
+    }
+
+    /// [Adopts](Self::adopt) `span`, and says where the trace stands within it. Where spans are not exported that is where it
+    /// stood, so that the spans before and after the gateway stay together.
+    pub(crate) fn enter(&self, span: &Span) -> Self {
+        self.adopt(span);
         Self::within(span).unwrap_or_else(|| self.clone().or_begun())
     }
 
