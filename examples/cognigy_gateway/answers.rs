@@ -6,7 +6,7 @@ use axum::{
     body::Body,
     response::{IntoResponse, Response},
 };
-use http::{StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use crate::dialog::Invalid;
@@ -24,13 +24,13 @@ pub(crate) fn answer(status: StatusCode, body: &Value) -> Response {
 
 /// An answer that is JSON already.
 pub(crate) fn raw(status: StatusCode, body: String) -> Response {
-    (status, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response()
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(body)).into_response()
 }
 
 /// 503: the queue cannot be reached.
 pub(crate) fn queue_unavailable() -> Response {
     let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "queue_unavailable" }));
-    response.headers_mut().insert(header::RETRY_AFTER, http::HeaderValue::from_static("2"));
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     response
 }
 

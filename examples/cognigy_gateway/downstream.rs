@@ -4,10 +4,7 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use http::{HeaderValue, Method, Uri, header};
-use http_body_util::Full;
+use http::{HeaderValue, Uri, header};
 use portcullis::{
     BoxError, ConfigError,
     bearer::BearerError,
@@ -24,21 +21,18 @@ use tower::{
 
 use crate::{
     attempt::attempt,
-    exchange::{Answer, Client, IDEMPOTENCY_KEY, Request, exchange},
+    exchange::{Answer, Client, Request, exchange},
     oauth::{self, Tokens},
     policies::retries,
     recent::{Origin, Recent},
     settings::{BaseUrl, Hidden, Settings},
     shutdown::pause,
-    trace::TraceContext,
 };
 
 /// How often a failing token server is asked where no call does.
 const TOKEN_PAUSE: Duration = Duration::from_millis(500);
 
 pub(crate) type Failed = RetryError<BreakerError<CallError>>;
-/// Calls of the proxied route, with retries and through the circuit.
-pub(crate) type Calls = Box<dyn Fn(Request) -> BoxFuture<'static, Result<Answer, Failed>> + Send + Sync>;
 /// Calls past the circuit, once: for health checks.
 pub(crate) type Direct = BoxCloneSyncService<Request, Answer, BearerError<BoxError>>;
 
@@ -173,21 +167,6 @@ impl Downstream {
                 Either::Right(fixed.service(inner))
             }
         }
-    }
-
-    /// A POST of JSON, with the key that makes it safe to repeat.
-    pub(crate) fn post(&self, url: &Uri, body: Bytes, key: &str, trace: TraceContext) -> Request {
-        const JSON: HeaderValue = HeaderValue::from_static("application/json");
-        // A builder would move the whole head with each header.
-        let mut request = Request::new(Full::new(body));
-        *request.method_mut() = Method::POST;
-        request.uri_mut().clone_from(url);
-        let headers = request.headers_mut();
-        headers.insert(header::CONTENT_TYPE, JSON);
-        headers.insert(header::ACCEPT, JSON);
-        headers.insert(IDEMPOTENCY_KEY, key.try_into().expect("a task id can be a header"));
-        trace.put(headers);
-        request
     }
 
     /// Asks how it is.

@@ -1,7 +1,7 @@
 //! One HTTP exchange: a request, and its whole answer within a bound.
 
 use bytes::Bytes;
-use http::{HeaderName, Response};
+use http::{HeaderName, HeaderValue, Method, Response, Uri, header};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -13,7 +13,7 @@ use rustls::ClientConfig;
 use serde_json::value::RawValue;
 use tower::{Service, service_fn};
 
-use crate::json;
+use crate::{json, trace::TraceContext};
 
 pub(crate) type Request = http::Request<Full<Bytes>>;
 pub(crate) type Answer = Response<Content>;
@@ -57,6 +57,21 @@ pub(crate) fn client(tls: ClientConfig) -> Client {
     let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
     let client = legacy::Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
     Box::leak(Box::new(client))
+}
+
+/// A POST of JSON, with the key that makes it safe to repeat.
+pub(crate) fn post(url: &Uri, body: Bytes, key: HeaderValue, trace: TraceContext) -> Request {
+    const JSON: HeaderValue = HeaderValue::from_static("application/json");
+    // A builder would move the whole head with each header.
+    let mut request = Request::new(Full::new(body));
+    *request.method_mut() = Method::POST;
+    request.uri_mut().clone_from(url);
+    let headers = request.headers_mut();
+    headers.insert(header::CONTENT_TYPE, JSON);
+    headers.insert(header::ACCEPT, JSON);
+    headers.insert(IDEMPOTENCY_KEY, key);
+    trace.put(headers);
+    request
 }
 
 /// The service that layers are put around. Redirects are not followed.

@@ -14,7 +14,7 @@ use tracing::{Instrument, info_span};
 use crate::{
     dialog::DialogEvent,
     downstream::{Downstream, Failed},
-    exchange::{Answer, Request},
+    exchange::{Answer, Request, post},
     metrics,
     queue::{Job, JobResult, Lane, NewJob, TaskId},
     settings::Settings,
@@ -42,7 +42,7 @@ impl Lookups {
     }
 
     async fn look_up(&self, job: &Job, event: &DialogEvent<'_>, trace: TraceContext) -> Result<Ending, Duration> {
-        let request = self.downstream.post(&self.downstream.lookup, event.lookup(), job.lease.id.as_str(), trace);
+        let request = post(&self.downstream.lookup, event.lookup(), job.lease.id.clone().into(), trace);
         self.stack.clone().oneshot(request).await.or_else(|rejected| {
             match wait_for(&rejected, job, self.settings.job_circuit_wait) {
                 Some(wait) => {

@@ -174,7 +174,7 @@ async fn run(settings: Settings) -> Result<(), String> {
             simulator: simulator.clone(),
         })
     });
-    let call = Box::new(move |request| proxy.clone().oneshot(request).boxed());
+    let call = Box::leak(Box::new(move |request| proxy.clone().oneshot(request).boxed()));
     let proxied = Box::leak(Box::new(Proxied { downstream, call }));
     let gateway = Arc::new(Gateway { queue, circuit, metrics });
     let router = routes::router(gateway, proxied, signature).merge(page.unwrap_or_default());

@@ -5,7 +5,7 @@
 use axum::response::Response;
 use futures_util::{
     FutureExt,
-    future::{Either, ready},
+    future::{BoxFuture, Either, ready},
 };
 use http::{HeaderValue, Request, StatusCode, header};
 use portcullis::{
@@ -18,8 +18,8 @@ use tracing::{Instrument, info_span};
 use crate::{
     answers::{answer, no_event, raw, whole_seconds},
     dialog::{DialogEvent, Invalid},
-    downstream::{CallError, Calls, Downstream, Failed},
-    exchange::Answer,
+    downstream::{CallError, Downstream, Failed},
+    exchange::{self, Answer, post},
     queue::TaskId,
     telemetry::SPANS,
     trace::TraceContext,
@@ -30,6 +30,10 @@ pub(crate) struct Proxied {
     pub(crate) downstream: &'static Downstream,
     pub(crate) call: Calls,
 }
+
+/// Calls with retries and through the circuit.
+pub(crate) type Calls =
+    &'static (dyn Fn(exchange::Request) -> BoxFuture<'static, Result<Answer, Failed>> + Send + Sync);
 
 pub(crate) fn forward(proxied: &Proxied, request: Request<VerifiedBody>) -> impl Future<Output = Response> + use<> {
     let trace = TraceContext::here(request.headers());
@@ -45,8 +49,7 @@ pub(crate) fn forward(proxied: &Proxied, request: Request<VerifiedBody>) -> impl
         cognigy.conversation_id = event.as_ref().and_then(DialogEvent::conversation_id),
         cognigy.current_node = event.as_ref().and_then(DialogEvent::current_node),
     );
-    let (downstream, key) = (proxied.downstream, TaskId::random());
-    let request = downstream.post(&downstream.process, body.clone(), key.as_str(), trace);
+    let request = post(&proxied.downstream.process, body, TaskId::random().into(), trace);
     Either::Right((proxied.call)(request).instrument(span).map(|result| match result {
         Ok(answer) => answered(answer),
         Err(failed) => unanswered(failed),

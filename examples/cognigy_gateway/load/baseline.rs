@@ -1,11 +1,19 @@
 //! What the gateway's speed is compared with, and the downstream that all of them call.
 //!
 //! - `baseline downstream` answers at once.
-//! - `baseline proxy URL` is the gateway's proxied route without a layer around the call and without a signature in front: the same
-//!   server, client and spans, and the same promises about JSON and keys.
+//! - `baseline proxy URL` is the gateway's proxied route without its layers.
+//!   It has the same server, log, spans and client, the same bound on a body and on an answer, the same look at the JSON of both, the
+//!   trace that the webhook came with or one that is begun, a key for each call, a timeout around the exchange, and answers that are
+//!   made the same way.
+//!   It has no signature, credential or limit of time in front, no retry, deadline, breaker, token, metrics and recent calls around
+//!   the exchange, nor the box that holds all these; no export of spans, no other routes, and one answer for whatever goes wrong
+//!   downstream, which is not logged.
 //! - `baseline hold URL` makes a call to the gateway on each of 1,000 connections, and keeps them open.
 //! - `baseline bare URL` is as little as a proxy can be with axum and hyper-util: bytes in, bytes out.
 
+#[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
+#[path = "../answers.rs"]
+mod answers;
 #[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
 #[path = "../dialog.rs"]
 mod dialog;
@@ -22,27 +30,64 @@ mod shutdown;
 #[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
 #[path = "../tls.rs"]
 mod tls;
+#[expect(dead_code, reason = "parts of the gateway, of which not all is needed here")]
+#[path = "../trace.rs"]
+mod trace;
 
-use std::{convert::Infallible, env, io, pin::pin, sync::Arc, time::Duration};
+/// What the gateway's own says where no collector is configured.
+mod telemetry {
+    pub(crate) const SPANS: &str = "cognigy_gateway::trace";
 
-use axum::{Router, extract::State, response::IntoResponse, routing::post};
+    pub(crate) const fn are_exported() -> bool {
+        false
+    }
+}
+
+use std::{
+    convert::Infallible,
+    env,
+    io::{self, IsTerminal},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    response::IntoResponse,
+    routing::{post, post_service},
+};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Full};
+use futures_util::{
+    FutureExt,
+    future::{Either, lazy, ready},
+};
+use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
 use portcullis::BoxError;
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use tower::ServiceExt;
-use tracing::{Instrument, info_span};
+use tower::{ServiceBuilder, ServiceExt};
+use tracing::{Instrument, Level, info_span};
+use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
-use crate::dialog::{DialogEvent, Invalid};
+use crate::{
+    answers::{answer, no_event, raw},
+    dialog::{DialogEvent, Invalid},
+    exchange::{Answer, exchange},
+    telemetry::SPANS,
+    trace::TraceContext,
+};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -85,53 +130,77 @@ async fn downstream(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-type Forward = (Uri, exchange::Client);
+/// The gateway's defaults.
+const MAX_BYTES: usize = 1 << 20;
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the route needs, for as long as the program runs.
+struct Proxy {
+    url: Uri,
+    client: exchange::Client,
+}
 
 async fn proxy(listener: TcpListener, url: Uri) -> io::Result<()> {
-    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    let log =
+        fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).log_internal_errors(false).boxed();
+    registry().with(Targets::new().with_default(Level::INFO)).with(log).init();
     let client = exchange::client(tls::system().map_err(io::Error::other)?);
-    let router = Router::new().route("/webhook/cognigy", post(forward)).with_state(Arc::new((url, client)));
+    let proxy: &'static Proxy = Box::leak(Box::new(Proxy { url, client }));
+    let route = post_service(tower::service_fn(move |request| received(proxy, request)));
     let (_running, shutdown) = shutdown::Shutdown::new();
-    server::serve(listener, router, Duration::from_secs(10), shutdown).await;
+    server::serve(listener, Router::new().route("/webhook/cognigy", route), TIMEOUT, shutdown).await;
     Ok(())
 }
 
-async fn forward(State(to): State<Arc<Forward>>, body: Bytes) -> impl IntoResponse {
-    let span = info_span!("verify_signature", otel.kind = "server");
+/// Takes in the body, where the gateway verifies it as well.
+fn received(
+    proxy: &'static Proxy,
+    request: Request<Body>,
+) -> impl Future<Output = Result<Response<Body>, Infallible>> + Send {
+    let span = info_span!(target: SPANS, "verify_signature", otel.kind = "server");
     async {
-        let event = match DialogEvent::parse(&body) {
-            Err(Invalid::Json) => return (StatusCode::BAD_REQUEST, JSON, r#"{"error":"invalid_json"}"#.to_owned()),
-            event => event.ok(),
-        };
-        let span = info_span!(
-            "process_dialog_event",
-            cognigy.conversation_id = event.as_ref().and_then(DialogEvent::conversation_id),
-            cognigy.current_node = event.as_ref().and_then(DialogEvent::current_node),
-        );
-        match call(&to, body.clone()).instrument(span).await {
-            Ok(data) => (StatusCode::OK, JSON, data),
-            Err(error) => (StatusCode::BAD_GATEWAY, JSON, error.to_string()),
-        }
+        let (head, body) = request.into_parts();
+        Ok(match Limited::new(body, MAX_BYTES).collect().await {
+            Ok(body) => forward(proxy, Request::from_parts(head, body.to_bytes())).await,
+            Err(error) if error.is::<LengthLimitError>() => {
+                answer(StatusCode::PAYLOAD_TOO_LARGE, &json!({ "error": "body_too_large" }))
+            }
+            Err(_) => answer(StatusCode::BAD_REQUEST, &json!({ "error": "body_aborted" })),
+        })
     }
     .instrument(span)
-    .await
 }
 
-async fn call((url, client): &Forward, body: Bytes) -> Result<String, BoxError> {
-    let (id, trace) = (rand::random::<u128>(), rand::random::<u128>());
-    let trace = format!("00-{trace:032x}-{:016x}-00", rand::random::<u64>());
-    let mut request = Request::new(Full::new(body));
-    *request.method_mut() = Method::POST;
-    request.uri_mut().clone_from(url);
-    let headers = request.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-    headers.insert(exchange::IDEMPOTENCY_KEY, format!("{id:032x}").try_into()?);
-    headers.insert(HeaderName::from_static("traceparent"), trace.try_into()?);
-    let span = info_span!("downstream_api_call", otel.kind = "client", retry.attempt = 0);
-    let answer = exchange::exchange(client, 1 << 20).oneshot(request).instrument(span).await?;
-    let data = answer.body().json().ok_or("no JSON")?;
-    Ok([r#"{"status":"forwarded","data":"#, data, "}"].concat())
+fn forward(proxy: &Proxy, request: Request<Bytes>) -> impl Future<Output = Response<Body>> + use<> {
+    let trace = TraceContext::here(request.headers());
+    let body = request.into_body();
+    let event = match DialogEvent::parse(&body) {
+        Err(Invalid::Json) => return Either::Left(ready(no_event(&Invalid::Json))),
+        event => event.ok(),
+    };
+    let span = info_span!(
+        target: SPANS,
+        "process_dialog_event",
+        cognigy.conversation_id = event.as_ref().and_then(DialogEvent::conversation_id),
+        cognigy.current_node = event.as_ref().and_then(DialogEvent::current_node),
+    );
+    let key = format!("{:032x}", rand::random::<u128>()).try_into().expect("hexadecimal digits can be a header");
+    let request = exchange::post(&proxy.url, body, key, trace);
+    let service = ServiceBuilder::new().timeout(TIMEOUT).service(exchange(proxy.client, MAX_BYTES));
+    // Its span is made within the other one.
+    let call = lazy(move |_| {
+        let span = info_span!(target: SPANS, "downstream_api_call", otel.kind = "client", retry.attempt = 0_i64);
+        service.oneshot(request).instrument(span)
+    });
+    Either::Right(call.flatten().instrument(span).map(answered))
+}
+
+fn answered(result: Result<Answer, BoxError>) -> Response<Body> {
+    let content = result.ok().filter(|answer| answer.status().is_success()).map(Response::into_body);
+    match content.as_ref().and_then(exchange::Content::json) {
+        Some(data) => raw(StatusCode::OK, [r#"{"status":"forwarded","data":"#, data, "}"].concat()),
+        None => answer(StatusCode::BAD_GATEWAY, &json!({ "error": "downstream_error" })),
+    }
 }
 
 /// The header is that of the script beside this.

@@ -11,6 +11,7 @@ mod suite;
 
 use std::{fmt, future::Future, path::PathBuf, pin::Pin, str::FromStr, sync::Arc, time::Duration};
 
+use http::HeaderValue;
 use tokio::sync::Notify;
 
 use self::{
@@ -212,6 +213,13 @@ impl TaskId {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Without a copy.
+impl From<TaskId> for HeaderValue {
+    fn from(TaskId(id): TaskId) -> Self {
+        Self::try_from(id).expect("hexadecimal digits can be a header")
     }
 }
 
