@@ -15,7 +15,7 @@ use crate::{
     exchange::{Answer, Request, causes},
     metrics,
     recent::{CallEnding, Origin, Recent},
-    telemetry::{SPANS, Shown, answered, fail, say},
+    telemetry::{SPANS, Shown, fail, say, say_status},
     trace::TraceContext,
 };
 
@@ -96,7 +96,7 @@ fn judge(result: Result<Answer, BoxError>) -> Result<Answer, CallError> {
     match result {
         Ok(answer) => {
             let status = answer.status();
-            answered(status);
+            say_status(status);
             if status.is_client_error() || status.is_server_error() {
                 tracing::warn!(status = status.as_u16(), "the downstream answered with an error");
                 fail(status.as_str(), status.to_string());

@@ -17,8 +17,8 @@ use crate::{json, trace::TraceContext};
 
 pub(crate) type Request = http::Request<Full<Bytes>>;
 pub(crate) type Answer = Response<Content>;
-/// Connections over HTTP and HTTPS. There are few of them, for as long as the gateway runs, and each layer of a call has its own
-/// reference.
+/// A pool of connections over HTTP and HTTPS, of which there are a few at most, for as long as the gateway runs. A clone of
+/// hyper-util's client costs more than a reference to one.
 pub(crate) type Client = &'static legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
 
 /// What makes a POST safe to repeat.

@@ -24,7 +24,7 @@ use crate::{
     proxied::{Proxied, forward},
     queue::Queue,
     queued, status,
-    telemetry::{SPANS, Shown, answered, are_exported, fail, say},
+    telemetry::{SPANS, Shown, are_exported, fail, say, say_status},
     trace::TraceContext,
 };
 
@@ -107,7 +107,7 @@ where
 /// Says in its span how a webhook was answered.
 fn told(response: &Response) {
     let status = response.status();
-    answered(status);
+    say_status(status);
     if status.is_server_error() {
         fail(status.as_str(), status.to_string());
     }

@@ -85,8 +85,8 @@ impl<T: Display> From<Shown<T>> for Value {
     }
 }
 
-/// Says in the current span what came as an answer.
-pub(crate) fn answered(status: StatusCode) {
+/// Says in the current span what status the answer has.
+pub(crate) fn say_status(status: StatusCode) {
     if are_exported() {
         Span::current().set_attribute("http.response.status_code", i64::from(status.as_u16()));
     }
