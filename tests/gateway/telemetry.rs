@@ -261,13 +261,18 @@ async fn an_injection_belongs_to_the_webhooks_trace() {
 
 #[tokio::test]
 async fn exports_are_otlp_in_protobuf_whatever_the_log_says() {
-    let downstream = Downstream::start(Answer::ok()).await;
+    let downstream = Downstream::start(Answer::status(422)).await;
     let collector = Collector::start().await;
     let setup = Setup::new(downstream.url()).set("RUST_LOG", "off").set("OTEL_BSP_SCHEDULE_DELAY", "20");
     let setup = setup.set("OTEL_EXPORTER_OTLP_HEADERS", "x-collector-key=k3y");
     let gateway = setup.set("OTEL_EXPORTER_OTLP_ENDPOINT", format!("{}/base/", collector.url())).start().await;
-    gateway.proxy("{}").await;
-    collector.one("verify_signature").await;
+    assert_eq!(gateway.proxy("{}").await.status(), 502);
+    let verify = collector.one("verify_signature").await;
+    assert_eq!(verify.attributes["http.response.status_code"], json!(502));
+    verify.assert_failed("502");
+    let attempt = collector.one("downstream_api_call").await;
+    assert_eq!(attempt.attributes["http.response.status_code"], json!(422));
+    attempt.assert_failed("422");
     for request in collector.requests() {
         assert_eq!((request.method.as_str(), request.path.as_str()), ("POST", "/base/v1/traces"));
         assert_eq!(request.header("content-type"), Some("application/x-protobuf"));
