@@ -31,7 +31,7 @@ pub(super) struct Link {
     config: AsyncConnectionConfig,
     current: Mutex<Option<Connecting>>,
     warned: AtomicBool,
-    failures: AtomicU64,
+    outages: AtomicU64,
 }
 
 impl Link {
@@ -44,7 +44,7 @@ impl Link {
                 .set_pipeline_buffer_size(BUFFER),
             current: Mutex::new(None),
             warned: AtomicBool::new(false),
-            failures: AtomicU64::new(0),
+            outages: AtomicU64::new(0),
         })
     }
 
@@ -68,9 +68,14 @@ impl Link {
         }
     }
 
-    /// How many commands have failed so far.
-    pub(super) fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
+    /// Takes note that leases could not be extended.
+    pub(super) fn outage(&self) {
+        self.outages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so. A Redis that answers and refuses a write does not count: it may extend leases all the same.
+    pub(super) fn outages(&self) -> u64 {
+        self.outages.load(Ordering::Relaxed)
     }
 
     /// The next failure is worth a warning again.
@@ -89,6 +94,7 @@ impl Link {
 
     /// Lets the next command make a new connection, unless another has seen to that.
     fn drop(&self, broken: &Connecting) {
+        self.outage();
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|current| current.ptr_eq(broken)) {
             *current = None;
@@ -96,7 +102,6 @@ impl Link {
     }
 
     fn failed(&self, error: &RedisError) -> Unavailable {
-        self.failures.fetch_add(1, Ordering::Relaxed);
         if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(reason = reason(error), "the queue's Redis is not available");
         }

@@ -45,7 +45,7 @@ pub(crate) struct Redis {
     consumer: String,
     ttl: Duration,
     look: Duration,
-    /// When this gateway last looked for leases that have ended, in each lane, and how many commands had failed by then.
+    /// When this gateway last looked for leases that have ended, in each lane, and how many outages there had been by then.
     looked: [(AtomicU64, AtomicU64); 2],
 }
 
@@ -83,16 +83,16 @@ impl Redis {
         Ok(jobs)
     }
 
-    /// Whether it is time to look for leases that have ended. After a failure it is not: gateways that could not extend
+    /// Whether it is time to look for leases that have ended. After an outage it is not: gateways that could not extend
     /// theirs do so first.
     fn looks(&self, lane: Lane, now: u64) -> bool {
-        let ((looked, failures), failed) = (&self.looked[lane as usize], self.link.failures());
-        let failed = failures.swap(failed, Ordering::Relaxed) != failed;
+        let ((looked, known), outages) = (&self.looked[lane as usize], self.link.outages());
+        let was_away = known.swap(outages, Ordering::Relaxed) != outages;
         let due = u128::from(now.abs_diff(looked.load(Ordering::Relaxed))) >= self.look.as_millis();
-        if failed || due {
+        if was_away || due {
             looked.store(now, Ordering::Relaxed);
         }
-        due && !failed
+        due && !was_away
     }
 
     /// Claims jobs whose lease has ended. `XAUTOCLAIM` does not say how often they were handed out, which fences.
@@ -169,16 +169,20 @@ impl Store for Redis {
         Box::pin(self.link.run(move |mut redis| async move {
             match self.claim_from(&mut redis, lane, count).await {
                 Err(error) if error.code() == Some("NOGROUP") => {
+                    // Without a group there is no lease either.
                     make_group(&mut redis, lane).await?;
                     self.claim_from(&mut redis, lane, count).await
                 }
-                claimed => claimed,
+                claimed => claimed.inspect_err(|_| self.link.outage()),
             }
         }))
     }
 
     fn extend(&self, lease: &Lease) -> Reply<'_, Held> {
-        self.write(self.under(&EXTEND, lease))
+        let extend = self.under(&EXTEND, lease);
+        Box::pin(self.link.run(move |mut redis| async move {
+            extend.invoke_async(&mut redis).await.inspect_err(|_| self.link.outage())
+        }))
     }
 
     fn finish(&self, lease: &Lease, result: JobResult, then: Option<NewJob>) -> Reply<'_, Held> {

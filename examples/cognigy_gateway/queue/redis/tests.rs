@@ -203,6 +203,49 @@ async fn after_redis_was_away_leases_may_be_extended_before_they_are_claimed() {
 
 #[tokio::test]
 #[ignore = "needs redis-server"]
+async fn after_redis_took_no_writes_leases_may_be_extended_before_they_are_claimed() {
+    let shared = Shared::new();
+    let [one, other] = shared.gateways();
+    push(one, [0]).await;
+    let job = claim(one).await.unwrap();
+    let need_replicas = |count| shared.ask::<()>(&["CONFIG", "SET", "min-replicas-to-write", count]);
+    // Who could not extend its lease knows of it, and so does who could not claim it.
+    for gateway in [one, other] {
+        shared.pass(LEASE);
+        need_replicas("1");
+        if std::ptr::eq(gateway, one) {
+            assert!(one.extend(&job.lease).await.is_err());
+        } else {
+            assert!(other.claim(Lane::Lookups, 1).await.is_err());
+        }
+        need_replicas("0");
+        assert!(claim(gateway).await.is_none());
+        assert!(one.extend(&job.lease).await.unwrap());
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_redis_without_memory_gives_out_the_jobs_of_a_gateway_that_died() {
+    let shared = Shared::new();
+    let [one, other] = shared.gateways();
+    push(one, [0]).await;
+    let job = claim(one).await.unwrap();
+    let memory = |most| shared.ask::<()>(&["CONFIG", "SET", "maxmemory", most]);
+    memory("1");
+    assert!(one.extend(&job.lease).await.unwrap());
+    assert!(claim(other).await.is_none());
+    memory("0");
+    shared.pass(LEASE);
+    memory("1");
+    assert!(other.push(new_job(1)).await.is_err());
+    assert!(other.ping().await.is_err());
+    assert!(other.claim(Lane::Injections, 1).await.is_err(), "a lane that was never used");
+    assert_eq!(claim(other).await.unwrap().payload, "event 0");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
 async fn a_redis_that_hangs_is_not_available_until_it_goes_on() {
     let shared = Shared::new();
     let [one, other] = shared.gateways();
