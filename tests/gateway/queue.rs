@@ -47,6 +47,29 @@ async fn a_locked_database_is_a_503_while_the_proxied_route_goes_on() {
 }
 
 #[tokio::test]
+async fn a_full_disk_is_a_503_while_the_proxied_route_goes_on() {
+    let downstream = Downstream::start(Answer::hang()).await;
+    let gateway = Setup::new(downstream.url()).files_of_at_most(256).start().await;
+    gateway.until_ready().await;
+    let webhook = Request::queued(r#"{"conversationId":"c-1"}"#).signed(SECRET);
+    let refused = eventually("the disk is full", async || {
+        let answer = gateway.send(webhook.clone()).await;
+        (answer.status() != 200).then_some(answer)
+    })
+    .await;
+    assert_eq!(refused.answer(), (503, json!({ "error": "queue_unavailable" })));
+    // It is smaller than a job, so there may be room for some more of it.
+    let asked = async || gateway.get("/health").await;
+    eventually("it is said", async || (asked().await.status() != 200).then_some(())).await;
+    for _ in 0..50 {
+        let health = asked().await;
+        assert_eq!((health.status(), &health.json()["status"]), (503, &json!("unavailable")));
+    }
+    downstream.always(Answer::ok());
+    assert_eq!(gateway.call().await, 200);
+}
+
+#[tokio::test]
 async fn a_lock_that_is_held_for_a_moment_is_waited_out() {
     let downstream = Downstream::start(Answer::ok()).await;
     let setup = Setup::new(downstream.url());

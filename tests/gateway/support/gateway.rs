@@ -73,6 +73,7 @@ pub(crate) struct Setup {
     dir: Arc<Dir>,
     settings: BTreeMap<String, String>,
     arguments: Vec<String>,
+    largest_file: Option<u64>,
 }
 
 impl Setup {
@@ -93,7 +94,8 @@ impl Setup {
     pub(crate) fn bare() -> Self {
         // Here, before a test looks at its watch.
         LazyLock::force(&PROGRAM);
-        let setup = Self { dir: Arc::new(Dir::new()), settings: BTreeMap::new(), arguments: Vec::new() };
+        let setup =
+            Self { dir: Arc::new(Dir::new()), settings: BTreeMap::new(), arguments: Vec::new(), largest_file: None };
         setup.set("LISTEN_ADDR", "127.0.0.1:0")
     }
 
@@ -111,13 +113,28 @@ impl Setup {
         self
     }
 
+    /// The system lets none of its files grow beyond this many KiB, as a disk does that is full.
+    pub(crate) fn files_of_at_most(mut self, kib: u64) -> Self {
+        self.largest_file = Some(kib);
+        self
+    }
+
     /// A path in the directory that the gateway runs in.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.0.join(name)
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(&*PROGRAM);
+        let mut command = match self.largest_file {
+            None => Command::new(&*PROGRAM),
+            Some(kib) => {
+                let mut shell = Command::new("sh");
+                // The shell counts in halves of a KiB. Who does not ignore the signal is killed by it.
+                shell.args(["-c", r#"trap "" XFSZ && ulimit -f "$0" && exec "$@""#]);
+                shell.arg((2 * kib).to_string()).arg(&*PROGRAM);
+                shell
+            }
+        };
         command.env_clear();
         for name in ["PATH", "LLVM_PROFILE_FILE"] {
             if let Some(value) = env::var_os(name) {

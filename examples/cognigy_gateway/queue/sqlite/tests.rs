@@ -99,6 +99,27 @@ fn a_sweep_that_leaves_results_says_so() {
     assert_eq!(rows(), 0);
 }
 
+#[tokio::test]
+async fn what_is_accepted_is_flushed_to_a_log_ahead_of_the_file() {
+    let shared = Shared::new();
+    let pragmas = shared.gateways[0].run(|connection, _| {
+        let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+        let synchronous: u8 = connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
+        Ok((journal, synchronous))
+    });
+    assert_eq!(pragmas.await.unwrap(), ("wal".to_owned(), 2), "2 is FULL");
+}
+
+#[tokio::test]
+async fn a_ping_is_written_ahead_of_the_file() {
+    let shared = Shared::new();
+    let log = || fs::metadata(format!("{}-wal", shared.file.display())).unwrap().len();
+    let before = log();
+    shared.gateways[0].ping().await.unwrap();
+    let written = log() - before;
+    assert!((1..=8192).contains(&written), "{written} bytes");
+}
+
 #[test]
 fn many_may_open_a_new_file_at_once() {
     for _ in 0..20 {
