@@ -8,12 +8,12 @@ use rusqlite::Connection;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::support::{Answer, Downstream, RECOVERY, Request, SECRET, Setup, millis_of, pause, within};
+use crate::support::{Answer, Downstream, Gateway, RECOVERY, Request, SECRET, Setup, millis_of, pause, within};
 
 #[tokio::test]
 async fn jobs_outlive_their_gateway() {
     tokio::join!(
-        the_same_gateway_finishes_them_after_its_restart(),
+        the_same_gateway_finishes_them_after_its_restart(&[]),
         another_gateway_finishes_them(&[]),
         a_job_that_keeps_killing_gateways_ends(&[]),
         a_long_job_is_left_to_a_gateway_that_lives(&[]),
@@ -26,9 +26,36 @@ fn setup(downstream: &Downstream, settings: &[(&str, &str)]) -> Setup {
     Setup::new(downstream.url()).with(&[("DOWNSTREAM_TIMEOUT", "5m"), ("JOB_TIMEOUT", "5m")]).with(settings)
 }
 
-async fn the_same_gateway_finishes_them_after_its_restart() {
+/// Who goes on where a gateway was killed.
+#[derive(Clone, Copy)]
+pub(crate) enum Heir {
+    /// The same one, after its restart.
+    Itself,
+    /// One that was running beside it.
+    Another,
+}
+
+impl Heir {
+    /// Starts the other one, if it is the heir.
+    pub(crate) async fn beside(self, setup: &Setup) -> Option<Gateway> {
+        match self {
+            Self::Itself => None,
+            Self::Another => Some(setup.start().await),
+        }
+    }
+
+    /// The other one, or the one that was killed, started again.
+    pub(crate) async fn take_over(other: Option<Gateway>, setup: &Setup) -> Gateway {
+        match other {
+            Some(other) => other,
+            None => setup.start().await,
+        }
+    }
+}
+
+pub(crate) async fn the_same_gateway_finishes_them_after_its_restart(settings: &[(&str, &str)]) {
     let downstream = Downstream::start(Answer::hang()).await;
-    let setup = setup(&downstream, &[("QUEUE_CONCURRENCY", "1")]);
+    let setup = setup(&downstream, settings).set("QUEUE_CONCURRENCY", "1");
     let gateway = setup.start().await;
     let running = gateway.enqueue(r#"{"conversationId":"running"}"#).await;
     downstream.called(1).await;
@@ -37,10 +64,11 @@ async fn the_same_gateway_finishes_them_after_its_restart() {
     gateway.kill().await;
     let killed = Instant::now();
 
-    let path = setup.path("queue.db");
-    let check: String =
-        Connection::open(path).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
-    assert_eq!(check, "ok");
+    if let Some(file) = setup.setting("QUEUE_URL").strip_prefix("sqlite://") {
+        let check: String =
+            Connection::open(file).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(check, "ok");
+    }
 
     downstream.always(Answer::ok());
     let gateway = setup.start().await;
@@ -96,10 +124,15 @@ pub(crate) async fn a_long_job_is_left_to_a_gateway_that_lives(settings: &[(&str
 }
 
 #[tokio::test]
-async fn what_was_accepted_is_known_however_soon_the_gateway_dies() {
+async fn what_was_accepted_is_known_and_done_however_soon_the_gateway_dies() {
+    tokio::join!(dies_right_after_the_answers(Heir::Itself, &[]), dies_right_after_the_answers(Heir::Another, &[]));
+}
+
+pub(crate) async fn dies_right_after_the_answers(heir: Heir, settings: &[(&str, &str)]) {
     let downstream = Downstream::start(Answer::ok()).await;
-    let setup = Setup::new(downstream.url());
+    let setup = Setup::new(downstream.url()).with(settings);
     let gateway = setup.start().await;
+    let other = heir.beside(&setup).await;
     let address = gateway.address;
     let mut webhooks = JoinSet::new();
     for n in 0..60 {
@@ -120,10 +153,13 @@ async fn what_was_accepted_is_known_however_soon_the_gateway_dies() {
         }
     }
     assert!(accepted.len() >= 20);
-    let gateway = setup.start().await;
+    let gateway = Heir::take_over(other, &setup).await;
     for task in &accepted {
         let status = gateway.status(task).await.status();
         assert!(matches!(status, 200 | 202), "{status} for an accepted task");
+    }
+    for task in &accepted {
+        assert_eq!(gateway.result_within(RECOVERY, task).await.json()["nextNode"], "continue_dialog");
     }
 }
 

@@ -4,57 +4,70 @@
 use std::time::Instant;
 
 use futures_util::future::join_all;
-use rusqlite::Connection;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
-use crate::support::{
-    Answer, Downstream, PATIENCE, RECOVERY, Request, SECRET, Setup, eventually, millis_of, pause, start,
+use crate::{
+    crashes::Heir,
+    support::{
+        Answer, Downstream, Hold, PATIENCE, RECOVERY, Request, SECRET, Setup, eventually, millis_of, pause, start,
+    },
 };
 
 #[tokio::test]
 async fn a_webhook_whose_gateway_dies_before_the_commit_was_not_accepted() {
+    tokio::join!(dies_before_the_commit(Heir::Itself, &[]), dies_before_the_commit(Heir::Another, &[]));
+}
+
+pub(crate) async fn dies_before_the_commit(heir: Heir, settings: &[(&str, &str)]) {
     let downstream = Downstream::start(Answer::ok()).await;
-    let setup = Setup::new(downstream.url());
+    let setup = Setup::new(downstream.url()).with(settings);
     let gateway = setup.start().await;
-    let lock = Connection::open(setup.path("queue.db")).unwrap();
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    gateway.until_ready().await;
+    let other = heir.beside(&setup).await;
+    let hold = Hold::of(&setup);
     let mut webhook = Request::queued(r#"{"conversationId":"c-1"}"#).signed(SECRET).start(gateway.address).await;
     pause(500).await;
     gateway.kill().await;
-    lock.execute_batch("COMMIT").unwrap();
+    hold.release();
     let mut answer = Vec::new();
     // A connection that is reset says no more than one that is closed.
     let _ = webhook.read_to_end(&mut answer).await;
     assert_eq!(String::from_utf8(answer).unwrap(), "");
 
-    let gateway = setup.start().await;
+    let gateway = Heir::take_over(other, &setup).await;
+    gateway.until_ready().await;
     assert_eq!(gateway.job().await.0, 200);
     assert_eq!(downstream.calls(), 1, "the other one would have come first");
 }
 
 #[tokio::test]
 async fn a_job_whose_gateway_dies_between_the_answer_and_its_record_is_run_again() {
-    let downstream = Downstream::start(Answer::ok().after(millis_of(300))).await;
-    let setup = Setup::new(downstream.url());
+    tokio::join!(dies_before_the_record(Heir::Itself, &[]), dies_before_the_record(Heir::Another, &[]));
+}
+
+pub(crate) async fn dies_before_the_record(heir: Heir, settings: &[(&str, &str)]) {
+    let downstream = Downstream::start(Answer::ok().after(millis_of(1500))).await;
+    let setup = Setup::new(downstream.url()).with(settings);
     let gateway = setup.start().await;
     let task = gateway.enqueue(r#"{"conversationId":"c-1"}"#).await;
     downstream.called(1).await;
+    let other = heir.beside(&setup).await;
     // From here on nothing can be recorded.
-    let lock = Connection::open(setup.path("queue.db")).unwrap();
-    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let hold = Hold::of(&setup);
     eventually("the answer has arrived", async || {
         let count = gateway.metric("cognigy_downstream_duration_seconds_count", &[]).await;
         (count == 1.0).then_some(())
     })
     .await;
     gateway.kill().await;
-    lock.execute_batch("COMMIT").unwrap();
+    hold.release();
 
-    let gateway = setup.start().await;
+    let gateway = Heir::take_over(other, &setup).await;
+    gateway.until_ready().await;
     assert_eq!(gateway.status(&task).await.answer(), (202, json!({ "status": "processing" })));
     let result = gateway.result_within(RECOVERY, &task).await;
     assert_eq!((result.status(), &result.json()["nextNode"]), (200, &json!("continue_dialog")));

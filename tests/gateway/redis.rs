@@ -7,7 +7,8 @@ use std::time::Instant;
 use serde_json::json;
 
 use crate::{
-    crashes, inject, queue,
+    crashes::{self, Heir},
+    faults, inject, queue,
     support::{
         Answer, Downstream, Gateway, Message, PASSWORD, RECOVERY, RedisServer, Request, SECRET, Setup, eventually,
         millis_of, pause, within,
@@ -65,6 +66,25 @@ async fn jobs_outlive_their_gateway() {
         crashes::a_job_that_keeps_killing_gateways_ends(&second),
         crashes::a_long_job_is_left_to_a_gateway_that_lives(&third),
         crashes::a_gateway_that_was_asleep_changes_no_result(&fourth),
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server"]
+async fn a_gateway_may_be_killed_at_any_stage() {
+    let servers = [(); 7].map(|()| RedisServer::start());
+    let urls = servers.each_ref().map(RedisServer::url);
+    let [first, second, third, fourth, fifth, sixth, seventh] =
+        urls.each_ref().map(|url| [("QUEUE_URL", url.as_str())]);
+    tokio::join!(
+        faults::dies_before_the_commit(Heir::Itself, &first),
+        faults::dies_before_the_commit(Heir::Another, &second),
+        crashes::dies_right_after_the_answers(Heir::Itself, &third),
+        crashes::dies_right_after_the_answers(Heir::Another, &fourth),
+        // While jobs run; `jobs_outlive_their_gateway` has another one.
+        crashes::the_same_gateway_finishes_them_after_its_restart(&fifth),
+        faults::dies_before_the_record(Heir::Itself, &sixth),
+        faults::dies_before_the_record(Heir::Another, &seventh),
     );
 }
 

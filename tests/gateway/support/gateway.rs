@@ -108,6 +108,10 @@ impl Setup {
         settings.iter().fold(self, |setup, (name, value)| setup.set(name, *value))
     }
 
+    pub(crate) fn setting(&self, name: &str) -> &str {
+        &self.settings[name]
+    }
+
     pub(crate) fn argument(mut self, argument: &str) -> Self {
         self.arguments.push(argument.to_owned());
         self

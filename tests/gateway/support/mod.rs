@@ -4,6 +4,7 @@ mod browser;
 mod collector;
 mod downstream;
 mod gateway;
+mod hold;
 mod http;
 mod redis;
 
@@ -17,6 +18,7 @@ pub(crate) use self::{
     collector::{Collector, Exported},
     downstream::{Answer, Downstream, End, refused},
     gateway::{Gateway, SECRET, Setup, proxied},
+    hold::Hold,
     http::{Message, Request, read_message},
     redis::{PASSWORD, RedisServer},
 };
