@@ -373,3 +373,31 @@ async fn a_rejected_job_waits_no_longer_than_it_may() {
     assert!(started.elapsed() >= millis_of(450) && started.elapsed() < millis_of(5000), "{:?}", started.elapsed());
     assert_eq!(downstream.calls(), 1);
 }
+
+#[tokio::test]
+async fn a_job_that_has_waited_for_a_place_waits_no_longer_for_the_circuit() {
+    let settings = [("BREAKER_CONSECUTIVE_FAILURES", "1"), ("JOB_CIRCUIT_WAIT", "500ms"), ("QUEUE_CONCURRENCY", "1")];
+    let (downstream, gateway) = start(Answer::status(500).after(millis_of(1500)), &settings).await;
+    for task in
+        [gateway.enqueue(r#"{"conversationId":"c-1"}"#).await, gateway.enqueue(r#"{"conversationId":"c-1"}"#).await]
+    {
+        assert_eq!(gateway.result(&task).await.json()["nextNode"], "default_fallback_branch");
+    }
+    assert_eq!(downstream.calls(), 1);
+    assert!(!gateway.stderr().contains("waits for the circuit"), "{}", gateway.stderr());
+}
+
+#[tokio::test]
+async fn a_run_after_a_wait_for_the_circuit_has_all_its_attempts() {
+    let settings = [
+        ("BREAKER_CONSECUTIVE_FAILURES", "1"),
+        ("BREAKER_OPEN_FOR", "600ms"),
+        ("BREAKER_PROBES", "1"),
+        ("JOB_CIRCUIT_WAIT", "30s"),
+        ("RETRY_MAX_ATTEMPTS", "2"),
+    ];
+    let (downstream, gateway) = start(Answer::ok(), &settings).await;
+    downstream.next([Answer::status(500), Answer::status(429)]);
+    assert_eq!(gateway.job().await.1["nextNode"], "continue_dialog");
+    assert_eq!(downstream.calls(), 3);
+}

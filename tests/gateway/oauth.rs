@@ -239,6 +239,26 @@ async fn a_call_that_is_cut_while_it_waits_for_a_token_tells_nothing_of_the_down
 }
 
 #[tokio::test]
+async fn the_wait_for_a_new_token_after_a_401_is_a_part_of_the_call() {
+    // One that was cut before it was slow tells nothing.
+    for (slow, calls) in [("100ms", 1), ("5s", 0)] {
+        let settings = [("PROXY_DEADLINE", "400ms"), ("BREAKER_SLOW_CALL", slow)];
+        let (downstream, tokens, gateway) = start(Answer::status(401), Answer::hang(), &settings).await;
+        tokens.next([token("t-1")]);
+        assert_eq!(gateway.proxy("{}").await.answer(), (504, json!({ "error": "downstream_timeout" })));
+        let circuit = gateway.circuit().await;
+        assert_eq!((&circuit["calls"], &circuit["errorRate"]), (&json!(calls), &json!(f64::from(calls))), "{slow}");
+        assert_eq!((downstream.calls(), tokens.calls()), (1, 2));
+    }
+
+    // Where none comes, it is the token that was missing.
+    let (_downstream, tokens, gateway) = start(Answer::status(401), Answer::status(500), &[]).await;
+    tokens.next([token("t-1")]);
+    assert_eq!(gateway.proxy("{}").await.answer(), (502, json!({ "error": "token_unavailable" })));
+    assert_eq!(gateway.circuit().await["calls"], 0);
+}
+
+#[tokio::test]
 async fn the_health_probe_waits_for_a_token_without_a_place_in_the_circuit() {
     let settings = [
         ("RETRY_MAX_ATTEMPTS", "1"),
