@@ -4,9 +4,14 @@ use std::io::{IsTerminal, stderr};
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_sdk::trace::SdkTracerProvider;
-use tracing::{Level, Subscriber};
+use tracing::{Level, Subscriber, enabled, subscriber::with_default};
 use tracing_subscriber::{
-    EnvFilter, Layer, filter::Targets, fmt, layer::SubscriberExt, registry, registry::LookupSpan,
+    EnvFilter, Layer,
+    filter::Targets,
+    fmt::{self, format::FmtSpan},
+    layer::SubscriberExt,
+    registry,
+    registry::LookupSpan,
     util::SubscriberInitExt,
 };
 
@@ -21,10 +26,11 @@ pub(crate) const NOTICE: &str = "cognigy_gateway::notice";
 /// What is logged and what is exported are independent of each other: the filter is the log's.
 pub(crate) fn init(settings: &Settings, spans: Option<&SdkTracerProvider>) -> Result<(), String> {
     let Some(provider) = spans else {
+        let ends = if shows_spans(&settings.rust_log)? { FmtSpan::CLOSE } else { FmtSpan::NONE };
         // One filter for all costs less than one for each layer, and one of targets alone less than one that knows spans.
         return match targets(&settings.rust_log) {
-            Some(targets) => registry().with(targets).with(log(settings)).try_init(),
-            None => registry().with(filter(&settings.rust_log)?).with(log(settings)).try_init(),
+            Some(targets) => registry().with(targets).with(log(settings, ends)).try_init(),
+            None => registry().with(filter(&settings.rust_log)?).with(log(settings, ends)).try_init(),
         }
         .map_err(|error| error.to_string());
     };
@@ -36,7 +42,8 @@ pub(crate) fn init(settings: &Settings, spans: Option<&SdkTracerProvider>) -> Re
         .with_tracked_inactivity(false)
         .with_filter(Targets::new().with_target(SPANS, Level::INFO));
     let filter = filter(&settings.rust_log)?;
-    registry().with(log(settings).with_filter(filter)).with(spans).try_init().map_err(|error| error.to_string())
+    let log = log(settings, FmtSpan::NONE).with_filter(filter);
+    registry().with(log).with(spans).try_init().map_err(|error| error.to_string())
 }
 
 fn filter(directives: &str) -> Result<EnvFilter, String> {
@@ -51,12 +58,19 @@ fn targets(directives: &str) -> Option<Targets> {
     targets.map(|targets| targets.with_target(NOTICE, Level::INFO))
 }
 
-fn log<S>(settings: &Settings) -> Box<dyn Layer<S> + Send + Sync>
+/// Whether the filter asks for spans themselves: at the usual `info` they only surround what is logged in them.
+fn shows_spans(directives: &str) -> Result<bool, String> {
+    Ok(with_default(registry().with(filter(directives)?), || enabled!(target: SPANS, Level::DEBUG)))
+}
+
+/// Events, and of spans what `ends` says.
+fn log<S>(settings: &Settings, ends: FmtSpan) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
 {
     let log = fmt::layer()
         .with_writer(stderr)
+        .with_span_events(ends)
         .with_ansi(stderr().is_terminal())
         // A log that nobody reads any more must not stop the gateway.
         .log_internal_errors(false);
@@ -68,8 +82,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use tracing::{enabled, subscriber::with_default};
-
     use super::*;
 
     fn seen(subscriber: impl Subscriber + Send + Sync) -> [bool; 8] {
@@ -85,6 +97,17 @@ mod tests {
                 enabled!(target: "portcullis::retry", Level::INFO),
             ]
         })
+    }
+
+    #[test]
+    fn spans_are_shown_where_the_filter_lets_more_of_them_through_than_is_usual() {
+        let shown = |directives| shows_spans(directives).unwrap();
+        for directives in ["debug", "trace", "info,cognigy_gateway=debug", "off,cognigy_gateway::trace=trace"] {
+            assert!(shown(directives), "{directives}");
+        }
+        for directives in ["info", "off", "", "info,hyper=trace", "debug,cognigy_gateway=info", "info,[job]=info"] {
+            assert!(!shown(directives), "{directives}");
+        }
     }
 
     #[test]

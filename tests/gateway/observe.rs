@@ -251,6 +251,40 @@ async fn logs_hold_no_secret_token_signature_or_body_at_any_level() {
 }
 
 #[tokio::test]
+async fn without_a_collector_the_ends_of_spans_are_logged_where_the_filter_asks_for_more() {
+    let downstream = Downstream::start(Answer::ok()).await;
+    let logged = async |format: &str, filter: &str| {
+        let settings = [("LOG_FORMAT", format), ("RUST_LOG", filter)];
+        let gateway = Setup::new(downstream.url()).with(&settings).start().await;
+        gateway.job().await;
+        assert_eq!(gateway.call().await, 200);
+        gateway
+    };
+    for filter in ["debug", "info,cognigy_gateway::trace=debug"] {
+        let (text, json) = tokio::join!(logged("text", filter), logged("json", filter));
+        for span in ["verify_signature", "process_dialog_event", "downstream_api_call"] {
+            eventually(span, async || {
+                text.stderr().lines().find_map(|line| {
+                    let (spans, times) = line.split_once(": cognigy_gateway::trace: close ")?;
+                    // The innermost one is the last, and its fields are in braces.
+                    (spans.rsplit_once('{')?.0.ends_with(span) && times.contains("time.busy=")).then_some(())
+                })
+            })
+            .await;
+            eventually(span, async || {
+                json.stderr().lines().find_map(|line| {
+                    let line: Value = serde_json::from_str(line).ok()?;
+                    (line["span"]["name"] == span && line["fields"]["time.busy"].is_string()).then_some(())
+                })
+            })
+            .await;
+        }
+    }
+    let usual = logged("text", "info").await.stderr();
+    assert!(usual.contains("verify_signature") && !usual.contains("time.busy"), "{usual}");
+}
+
+#[tokio::test]
 async fn logs_go_to_stderr_as_far_as_the_filter_says() {
     let downstream = Downstream::start(Answer::status(503)).await;
     let gateway = Setup::new(downstream.url()).set("RUST_LOG", "off").start().await;
