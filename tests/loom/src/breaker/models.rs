@@ -6,7 +6,9 @@ use loom::{sync::Arc, thread};
 
 use super::{
     bell::Bell,
+    change::Change,
     half_open::HalfOpen,
+    log::Reader,
     opening::Opening,
     phase::ByHand,
     plan::{Ending, Plan},
@@ -104,6 +106,15 @@ fn two(shared: &Arc<Shared>, work: impl Fn(usize, &Shared) + Copy + Send + Sync 
     for thread in threads {
         thread.join().unwrap();
     }
+}
+
+/// A reader of the changes from now on, and the state that they begin from.
+fn subscribe(shared: &Shared) -> (Reader, State) {
+    shared.step(at(0), |machine, _| ((machine.log.subscribe(), machine.phase().state()), None)).0
+}
+
+fn read(shared: &Shared, reader: &mut Reader) -> Option<Change> {
+    shared.step(at(0), |machine, _| (machine.log.read(reader), None)).0
 }
 
 fn opened_once_by_a_failure() -> Arc<Shared> {
@@ -376,6 +387,50 @@ fn two_who_listen_first_hear_the_same_bell() {
         let heard = listeners.map(|listener| listener.join().unwrap());
         bell.ring();
         assert!(heard.iter().all(|heard| heard.is_heard()));
+    });
+}
+
+#[test]
+fn a_subscriber_reads_a_change_or_is_woken_by_it() {
+    search("subscriber against transition", || {
+        let shared = circuit(Rules { consecutive_failures: NonZero::new(1), ..rules() });
+        let bell = Arc::new(Bell::default());
+        let (mut reader, _) = subscribe(&shared);
+        let subscriber = {
+            let (shared, bell) = (Arc::clone(&shared), Arc::clone(&bell));
+            thread::spawn(move || {
+                let heard = bell.listen();
+                (read(&shared, &mut reader), heard)
+            })
+        };
+        settle(&shared, 0, 0, FAILED, at(0));
+        bell.ring();
+        let (change, heard) = subscriber.join().unwrap();
+        assert!(change.is_some() || heard.is_heard(), "it would wait for what has happened");
+    });
+}
+
+#[test]
+fn the_changes_that_a_subscriber_reads_lead_from_the_state_that_it_found_to_that_of_now() {
+    search("subscription against two transitions", || {
+        let shared = circuit(Rules { consecutive_failures: NonZero::new(1), ..rules() });
+        let subscriber = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || subscribe(&shared))
+        };
+        two(&shared, |number, shared| {
+            if number == 0 {
+                settle(shared, 0, 0, FAILED, at(0));
+            } else {
+                shared.step(at(0), |machine, _| ((), machine.set(ByHand::Disabled)));
+            }
+        });
+        let (mut reader, mut state) = subscriber.join().unwrap();
+        while let Some(change) = read(&shared, &mut reader) {
+            assert_eq!(change.from, state, "none is missing, and none out of its order");
+            state = change.to;
+        }
+        assert_eq!((state, reader.missed), (shared.state(), 0));
     });
 }
 
