@@ -27,6 +27,11 @@ pub(crate) fn raw(status: StatusCode, body: String) -> Response {
     (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], Body::from(body)).into_response()
 }
 
+/// The downstream's answer, put together by hand around its text, which is JSON.
+pub(crate) fn forwarded(data: &str) -> Response {
+    raw(StatusCode::OK, [r#"{"status":"forwarded","data":"#, data, "}"].concat())
+}
+
 /// 503: the queue cannot be reached.
 pub(crate) fn queue_unavailable() -> Response {
     let mut response = answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "error": "queue_unavailable" }));

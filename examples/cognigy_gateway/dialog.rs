@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tracing::{Span, info_span};
 
-use crate::json;
+use crate::{json, telemetry::SPANS};
 
 /// The characters of a name that a span holds.
 const MAX_NAME: usize = 256;
@@ -83,6 +84,20 @@ impl<'a> DialogEvent<'a> {
         let (user, session) = (id(self.user_id), id(self.session_id));
         format!(r#"{{"userId":{user},"sessionId":{session},"text":"","data":{result}}}"#)
     }
+}
+
+/// The span of a webhook that is passed on. What is no event goes on all the same, as long as it is JSON.
+pub(crate) fn span(body: &[u8]) -> Result<Span, Invalid> {
+    let event = match DialogEvent::parse(body) {
+        Err(Invalid::Json) => return Err(Invalid::Json),
+        event => event.ok(),
+    };
+    Ok(info_span!(
+        target: SPANS,
+        "process_dialog_event",
+        cognigy.conversation_id = event.as_ref().and_then(DialogEvent::conversation_id),
+        cognigy.current_node = event.as_ref().and_then(DialogEvent::current_node),
+    ))
 }
 
 /// Spans wait in memory, so none may be as large as a body.

@@ -13,15 +13,14 @@ use portcullis::{
     signature::VerifiedBody,
 };
 use serde_json::json;
-use tracing::{Instrument, info_span};
+use tracing::Instrument;
 
 use crate::{
-    answers::{answer, no_event, raw, whole_seconds},
-    dialog::{DialogEvent, Invalid},
+    answers::{answer, forwarded, no_event, whole_seconds},
+    dialog,
     downstream::{CallError, Downstream, Failed},
     exchange::{self, Answer, post},
     queue::TaskId,
-    telemetry::SPANS,
     trace::TraceContext,
 };
 
@@ -38,17 +37,10 @@ pub(crate) type Calls =
 pub(crate) fn forward(proxied: &Proxied, request: Request<VerifiedBody>) -> impl Future<Output = Response> + use<> {
     let trace = TraceContext::here(request.headers());
     let body = request.into_body().into_bytes();
-    // What is no event goes on all the same, as long as it is JSON.
-    let event = match DialogEvent::parse(&body) {
-        Err(Invalid::Json) => return Either::Left(ready(no_event(&Invalid::Json))),
-        event => event.ok(),
+    let span = match dialog::span(&body) {
+        Ok(span) => span,
+        Err(invalid) => return Either::Left(ready(no_event(&invalid))),
     };
-    let span = info_span!(
-        target: SPANS,
-        "process_dialog_event",
-        cognigy.conversation_id = event.as_ref().and_then(DialogEvent::conversation_id),
-        cognigy.current_node = event.as_ref().and_then(DialogEvent::current_node),
-    );
     let request = post(&proxied.downstream.process, body, TaskId::random().into(), trace);
     Either::Right((proxied.call)(request).instrument(span).map(|result| match result {
         Ok(answer) => answered(answer),
@@ -62,8 +54,7 @@ fn answered(response: Answer) -> Response {
     let bad = |error: &str| answer(StatusCode::BAD_GATEWAY, &json!({ "error": error, "status": status.as_u16() }));
     match (status.as_u16(), response.into_body()) {
         (200..=299, content) => match content.json() {
-            // Put together by hand around the downstream's text, which is JSON.
-            Some(data) => raw(StatusCode::OK, [r#"{"status":"forwarded","data":"#, data, "}"].concat()),
+            Some(data) => forwarded(data),
             None => answer(StatusCode::BAD_GATEWAY, &json!({ "error": "invalid_downstream_response" })),
         },
         (429, _) => bad("rate_limited"),

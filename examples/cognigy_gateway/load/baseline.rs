@@ -82,8 +82,7 @@ use tracing::{Instrument, Level, info_span};
 use tracing_subscriber::{Layer, filter::Targets, fmt, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
 use crate::{
-    answers::{answer, no_event, raw},
-    dialog::{DialogEvent, Invalid},
+    answers::{answer, forwarded, no_event},
     exchange::{Answer, exchange},
     telemetry::SPANS,
     trace::TraceContext,
@@ -174,16 +173,10 @@ fn received(
 fn forward(proxy: &Proxy, request: Request<Bytes>) -> impl Future<Output = Response<Body>> + use<> {
     let trace = TraceContext::here(request.headers());
     let body = request.into_body();
-    let event = match DialogEvent::parse(&body) {
-        Err(Invalid::Json) => return Either::Left(ready(no_event(&Invalid::Json))),
-        event => event.ok(),
+    let span = match dialog::span(&body) {
+        Ok(span) => span,
+        Err(invalid) => return Either::Left(ready(no_event(&invalid))),
     };
-    let span = info_span!(
-        target: SPANS,
-        "process_dialog_event",
-        cognigy.conversation_id = event.as_ref().and_then(DialogEvent::conversation_id),
-        cognigy.current_node = event.as_ref().and_then(DialogEvent::current_node),
-    );
     let key = format!("{:032x}", rand::random::<u128>()).try_into().expect("hexadecimal digits can be a header");
     let request = exchange::post(&proxy.url, body, key, trace);
     let service = ServiceBuilder::new().timeout(TIMEOUT).service(exchange(proxy.client, MAX_BYTES));
@@ -198,7 +191,7 @@ fn forward(proxy: &Proxy, request: Request<Bytes>) -> impl Future<Output = Respo
 fn answered(result: Result<Answer, BoxError>) -> Response<Body> {
     let content = result.ok().filter(|answer| answer.status().is_success()).map(Response::into_body);
     match content.as_ref().and_then(exchange::Content::json) {
-        Some(data) => raw(StatusCode::OK, [r#"{"status":"forwarded","data":"#, data, "}"].concat()),
+        Some(data) => forwarded(data),
         None => answer(StatusCode::BAD_GATEWAY, &json!({ "error": "downstream_error" })),
     }
 }
